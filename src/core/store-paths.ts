@@ -1,0 +1,50 @@
+import { join } from 'node:path';
+
+export const DEFAULT_STORE = '/var/lib/templatefs';
+
+/** Names every place inside one store; the layout is described in docs/architecture.md. */
+export class StorePaths {
+  readonly store: string;
+
+  constructor(store: string) {
+    this.store = store;
+  }
+
+  get catalog(): string {
+    return join(this.store, 'catalog.sqlite');
+  }
+  get objects(): string {
+    return join(this.store, 'objects');
+  }
+  /** Half-made objects and trees; on the same file system as both, so that finishing is a rename. */
+  get staging(): string {
+    return join(this.store, 'staging');
+  }
+  get trees(): string {
+    return join(this.store, 'trees');
+  }
+  tree(digest: string): string {
+    return join(this.trees, digest);
+  }
+  get locks(): string {
+    return join(this.store, 'run', '.locks');
+  }
+  privateArea(container: string): string {
+    return join(this.store, 'private', container);
+  }
+  get privateAreas(): string {
+    return join(this.store, 'private');
+  }
+  get roots(): string {
+    return join(this.store, 'root');
+  }
+  root(container: string): string {
+    return join(this.store, 'root', container);
+  }
+  get runs(): string {
+    return join(this.store, 'run');
+  }
+  run(container: string): string {
+    return join(this.store, 'run', container);
+  }
+}
