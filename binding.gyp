@@ -1,5 +1,6 @@
 {
-  # The engine is an executable. Variables (node-gyp rebuild -- -Dname=value):
+  # The engine is an executable. Variables, in two steps because `build` would hand them to make as flags
+  # (node-gyp configure -- -Dname=value; node-gyp build):
   #   templatefs_tests=1   also the C++ unit tests and the fuzz drivers, plain and under the sanitizers
   #   templatefs_strict=1  warnings are errors (our own builds; never a user's install)
   "variables": {
@@ -18,7 +19,11 @@
     "cflags!": ["-O3"],
     "cflags_cc": ["-std=c++20", "-fno-rtti"],
     "cflags_cc!": ["-std=gnu++17", "-std=gnu++20", "-std=gnu++14"],
-    "defines": ["_GNU_SOURCE", "_FILE_OFFSET_BITS=64"],
+    "defines": [
+      "_GNU_SOURCE",
+      "_FILE_OFFSET_BITS=64",
+      "TEMPLATEFS_VERSION=\"<!(node -p \"require('./package.json').version\")\"",
+    ],
     "ldflags!": ["-rdynamic"],
     "conditions": [
       ["templatefs_strict==1", { "cflags": ["-Werror"] }],
@@ -36,31 +41,52 @@
   ],
   "conditions": [
     ["templatefs_tests==1", {
+      "variables": {
+        # g++ knows that the sanitizers' code makes it see uninitialized variables where there are none.
+        "sanitizer_cflags": ["-O1", "-fno-omit-frame-pointer", "-Wno-maybe-uninitialized"],
+        "asan_flags": ["-fsanitize=address,undefined"],
+        "tsan_flags": ["-fsanitize=thread"],
+      },
       "targets": [
         {
-          "target_name": "native-tests-asan",
-          "type": "executable",
-          "sources": ["<@(engine_sources)", "<@(test_sources)"],
-          "cflags": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1"],
-          "cflags!": ["-O2", "-fomit-frame-pointer"],
-          "ldflags": ["-fsanitize=address,undefined"],
-          "defines": ["TEMPLATEFS_TESTS"],
+          # The engine without main, compiled once for the two executables below.
+          "target_name": "engine-asan",
+          "type": "static_library",
+          "sources": ["<@(engine_sources)"],
+          "cflags": ["<@(asan_flags)", "-fno-sanitize-recover=all", "<@(sanitizer_cflags)"],
+          "cflags!": ["-O2"],
         },
         {
           "target_name": "templatefs-engine-asan",
           "type": "executable",
-          "sources": ["<@(engine_sources)", "native/main.cc"],
-          "cflags": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O1"],
-          "cflags!": ["-O2", "-fomit-frame-pointer"],
-          "ldflags": ["-fsanitize=address,undefined"],
+          "dependencies": ["engine-asan"],
+          "sources": ["native/main.cc"],
+          "cflags": ["<@(asan_flags)", "-fno-sanitize-recover=all", "<@(sanitizer_cflags)"],
+          "cflags!": ["-O2"],
+          "ldflags": ["<@(asan_flags)"],
+        },
+        {
+          "target_name": "native-tests-asan",
+          "type": "executable",
+          "dependencies": ["engine-asan"],
+          "sources": ["<@(test_sources)"],
+          "cflags": ["<@(asan_flags)", "-fno-sanitize-recover=all", "<@(sanitizer_cflags)"],
+          "cflags!": ["-O2"],
+          # A failed REQUIRE of doctest is an exception.
+          "cflags_cc": ["-fexceptions"],
+          "cflags_cc!": ["-fno-exceptions"],
+          "ldflags": ["<@(asan_flags)"],
+          "defines": ["TEMPLATEFS_TESTS"],
         },
         {
           "target_name": "native-tests-tsan",
           "type": "executable",
           "sources": ["<@(engine_sources)", "<@(test_sources)"],
-          "cflags": ["-fsanitize=thread", "-O1"],
+          "cflags": ["<@(tsan_flags)", "<@(sanitizer_cflags)"],
           "cflags!": ["-O2"],
-          "ldflags": ["-fsanitize=thread"],
+          "cflags_cc": ["-fexceptions"],
+          "cflags_cc!": ["-fno-exceptions"],
+          "ldflags": ["<@(tsan_flags)"],
           "defines": ["TEMPLATEFS_TESTS"],
         },
       ],

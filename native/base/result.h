@@ -3,6 +3,7 @@
 // dropped and none is an exception.
 
 #include <cerrno>
+#include <new>
 #include <type_traits>
 #include <utility>
 
@@ -27,7 +28,13 @@ public:
     }
     Result(const Result&) = delete;
     Result& operator=(const Result&) = delete;
-    Result& operator=(Result&&) = delete;
+    Result& operator=(Result&& other) noexcept {
+        if (this != &other) {
+            this->~Result();
+            new (this) Result(std::move(other));
+        }
+        return *this;
+    }
     ~Result() {
         if (ok_) value_.~T();
     }
@@ -64,11 +71,14 @@ private:
 };
 
 // TRY(expression) yields the value, or returns the error from the calling function (GNU statement expression).
-#define TRY(expression)                                  \
-    ({                                                   \
-        auto try_result_ = (expression);                 \
-        if (!try_result_.ok()) return try_result_.error(); \
-        try_result_.take();                              \
+#define TRY(expression) TRY_AS_(expression, TRY_NAME_(__COUNTER__))
+#define TRY_NAME_(number) TRY_JOIN_(try_result_, number)
+#define TRY_JOIN_(prefix, number) prefix##number
+#define TRY_AS_(expression, name)              \
+    ({                                         \
+        auto name = (expression);              \
+        if (!name.ok()) return name.error();   \
+        name.take();                           \
     })
 
 // Wraps a system call that returns -1 and sets errno.

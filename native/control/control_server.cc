@@ -1,0 +1,178 @@
+#include "control/control_server.h"
+
+#include <sys/epoll.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "wire/opcodes.h"
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+namespace templatefs {
+namespace {
+
+constexpr size_t kMaxConnections = 32;
+
+}  // namespace
+
+std::string error_frame(std::string_view code, std::string_view message) {
+    return FrameWriter().field("error").field(code).field(message).take();
+}
+
+std::string passthrough_text(const StateHeader& header) {
+    if (header.passthrough != 0) return "yes";
+    switch (header.passthrough_error) {
+        case ENOSYS:
+            return "no: this kernel does not offer it (Linux 6.9 or newer does)";
+        case ECANCELED:
+            return "no: turned off by --no-passthrough";
+        case ELOOP:
+            return "no: the store lies on a stacked file system that is too deep for it";
+        case EPERM:
+            return "no: the engine lacks CAP_SYS_ADMIN";
+        default:
+            return std::string("no: ") + std::strerror(static_cast<int>(header.passthrough_error));
+    }
+}
+
+ControlServer::ControlServer(Root& root, ControlContext context, int listener, int epoll)
+    : root_(root), context_(std::move(context)), listener_(listener), epoll_(epoll) {}
+
+void ControlServer::accept() {
+    for (;;) {
+        UniqueFd fd(::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+        if (!fd.valid()) return;
+        // Over the limit the oldest would wait for ever: the new one is turned away.
+        if (connections_.size() >= kMaxConnections) continue;
+        int number = fd.get();
+        epoll_event event{};
+        event.events = EPOLLIN;
+        event.data.fd = number;
+        if (::epoll_ctl(epoll_, EPOLL_CTL_ADD, number, &event) < 0) continue;
+        connections_[number] = Connection{std::move(fd), FrameReader()};
+    }
+}
+
+void ControlServer::ready(int fd) {
+    if (fd == stopping_) return finish_stop();
+    auto found = connections_.find(fd);
+    if (found == connections_.end()) return;
+    char buffer[4096];
+    for (;;) {
+        ssize_t size = ::read(fd, buffer, sizeof buffer);
+        if (size < 0 && errno == EINTR) continue;
+        if (size < 0 && errno == EAGAIN) return;
+        if (size <= 0) {
+            if (fd == stop_client_) stop_client_ = -1;
+            connections_.erase(fd);
+            return;
+        }
+        if (fd == stop_client_) continue;  // it has said what it wants
+        switch (found->second.reader.feed({buffer, static_cast<size_t>(size)})) {
+            case FrameReader::State::Incomplete:
+                continue;
+            case FrameReader::State::Refused:
+                return send_and_close(fd, error_frame("USAGE", "not a frame of the control protocol"));
+            case FrameReader::State::Complete:
+                std::string frame = answer(found->second.reader.body(), fd);
+                if (!frame.empty()) send_and_close(fd, frame);
+                return;
+        }
+    }
+}
+
+void ControlServer::send_and_close(int fd, const std::string& frame) {
+    // Replies are far smaller than a socket buffer; a client that does not take its answer does not get it.
+    (void)!::send(fd, frame.data(), frame.size(), MSG_NOSIGNAL);
+    connections_.erase(fd);
+}
+
+std::string ControlServer::answer(std::string_view body, int fd) {
+    auto split = split_fields(body);
+    if (!split.ok()) return error_frame("USAGE", "a request is fields that each end with NUL");
+    const auto& fields = split.value();
+    std::string_view verb = fields[0];
+    if (verb == "stop") {
+        if (fields.size() > 2 || (fields.size() == 2 && fields[1] != "force")) return error_frame("USAGE", "stop [force]");
+        return stop(fields.size() == 2, fd);
+    }
+    if (fields.size() != 1) return error_frame("USAGE", "this verb has no arguments");
+    if (verb == "status") return status();
+    if (verb == "sync") {
+        if (::syncfs(root_.area().base()) < 0) return error_frame("IO_ERROR", std::strerror(errno));
+        return FrameWriter().field("ok").take();
+    }
+    if (verb == "drop") {
+        root_.drop_caches();
+        return FrameWriter().field("ok").take();
+    }
+    return error_frame("USAGE", "unknown verb");
+}
+
+std::string ControlServer::status() const {
+    const StateHeader& header = root_.state().header();
+    FrameWriter frame;
+    frame.field("ok")
+        .field("version", TEMPLATEFS_VERSION)
+        .field("protocol", static_cast<uint64_t>(kControlProtocol))
+        .field("container", context_.container)
+        .field("tree", root_.area().settings().tree)
+        .field("mountpoint", context_.mountpoint)
+        .field("holder", static_cast<uint64_t>(context_.holder))
+        .field("worker", static_cast<uint64_t>(::getpid()))
+        .field("restarts", header.restarts)
+        .field("passthrough", passthrough_text(header))
+        .field("nodes", header.live_nodes)
+        .field("opens", header.opens)
+        .field("backings", header.backings)
+        .field("requests", header.requests);
+    for (const OpcodeInfo& info : kOpcodes) {
+        uint64_t count = header.requests_by_opcode[info.opcode];
+        if (count != 0) frame.field(std::string("op.") + std::string(info.name), count);
+    }
+    return frame.take();
+}
+
+std::string ControlServer::stop(bool force, int fd) {
+    if (stopping_ >= 0) return error_frame("BUSY", "it is being unmounted already");
+    pid_t child = ::fork();
+    if (child < 0) return error_frame("FAILED", std::strerror(errno));
+    if (child == 0) {
+        int result = ::umount2(context_.mountpoint.c_str(), force ? MNT_FORCE | MNT_DETACH : UMOUNT_NOFOLLOW);
+        ::_exit(result == 0 ? 0 : errno);
+    }
+    int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, child, 0));
+    if (pidfd < 0) return error_frame("FAILED", std::strerror(errno));
+    child_.reset(pidfd);
+    stopping_ = pidfd;
+    stop_client_ = fd;
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.fd = pidfd;
+    (void)::epoll_ctl(epoll_, EPOLL_CTL_ADD, pidfd, &event);
+    return {};
+}
+
+void ControlServer::finish_stop() {
+    siginfo_t info{};
+    (void)::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(stopping_), &info, WEXITED);
+    child_.reset();
+    stopping_ = -1;
+    int client = stop_client_;
+    stop_client_ = -1;
+    if (client < 0) return;
+    int error = info.si_code == CLD_EXITED ? info.si_status : EIO;
+    if (error == 0) send_and_close(client, FrameWriter().field("ok").take());
+    else if (error == EBUSY) send_and_close(client, error_frame("BUSY", "the root is in use"));
+    else send_and_close(client, error_frame("FAILED", std::strerror(error)));
+}
+
+}  // namespace templatefs

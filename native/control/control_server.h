@@ -1,0 +1,60 @@
+#pragma once
+// The control socket of one engine: one request and one reply a connection, served by the same thread as the root. No
+// client can hold the thread up: everything is non-blocking, and the number and size of connections is bounded.
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "base/unique_fd.h"
+#include "control/frame.h"
+#include "inode/root.h"
+
+namespace templatefs {
+
+struct ControlContext {
+    std::string container;
+    std::string mountpoint;
+    int64_t holder = 0;
+};
+
+// Text for `passthrough`: "yes", or "no: REASON".
+std::string passthrough_text(const StateHeader& header);
+
+class ControlServer {
+public:
+    // `listener` is a listening, non-blocking socket; `epoll` gets the connections with their descriptor as data.
+    ControlServer(Root& root, ControlContext context, int listener, int epoll);
+
+    void accept();
+    bool owns(int fd) const { return connections_.contains(fd) || fd == stopping_; }
+    void ready(int fd);
+
+private:
+    struct Connection {
+        UniqueFd fd;
+        FrameReader reader;
+    };
+
+    // Empty when the answer comes later (stop).
+    std::string answer(std::string_view body, int fd);
+    std::string status() const;
+    std::string stop(bool force, int fd);
+    void finish_stop();
+    void send_and_close(int fd, const std::string& frame);
+
+    Root& root_;
+    ControlContext context_;
+    int listener_;
+    int epoll_;
+    std::unordered_map<int, Connection> connections_;
+
+    // The child that unmounts: the engine itself has to go on serving until the kernel lets go.
+    UniqueFd child_;
+    int stopping_ = -1;
+    int stop_client_ = -1;
+};
+
+std::string error_frame(std::string_view code, std::string_view message);
+
+}  // namespace templatefs

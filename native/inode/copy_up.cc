@@ -1,0 +1,333 @@
+// How a file of the tree becomes private.
+//
+// Metadata alone never copies content: the private entry is a *link*, an empty sparse file with the real owner, mode,
+// times and xattrs that names the object. Content becomes the file's own in place: data is written into the link's
+// empty inode while its xattr still says "link", so nobody sees it; then the xattr changes, in one step. So hard links,
+// inode number and metadata need no care, and a copy that was cut short is only a link that takes some space.
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "inode/root.h"
+
+namespace templatefs {
+namespace {
+
+// Adding an entry to a folder changes its mtime on the host; when the entry was shown before, the container must not see that.
+class KeepTimes {
+public:
+    static Result<KeepTimes> of(Place place) {
+        HostStat stat = TRY(host_stat(place));
+        return KeepTimes(place, stat);
+    }
+    Result<void> restore() const { return host_utimens(place_, times_); }
+
+private:
+    KeepTimes(Place place, const HostStat& stat)
+        : place_(place),
+          times_{{stat.stx_atime.tv_sec, static_cast<long>(stat.stx_atime.tv_nsec)},
+                 {stat.stx_mtime.tv_sec, static_cast<long>(stat.stx_mtime.tv_nsec)}} {}
+
+    Place place_;
+    timespec times_[2];
+};
+
+Result<void> copy_data(int from, int to, uint64_t size) {
+    if (::ioctl(to, FICLONE, from) == 0) return {};
+    off_t at = 0;
+    const auto end = static_cast<off_t>(size);
+    while (at < end) {
+        off_t data = ::lseek(from, at, SEEK_DATA);
+        if (data < 0 && errno == ENXIO) break;  // a hole to the end
+        if (data < 0) data = at;                // no SEEK_DATA here: all of it is data
+        off_t hole = ::lseek(from, data, SEEK_HOLE);
+        if (hole < 0) hole = end;
+        loff_t in = data, out = data;
+        while (in < hole) {
+            ssize_t copied = ::copy_file_range(from, &in, to, &out, static_cast<size_t>(hole - in), 0);
+            if (copied < 0 && errno == EINTR) continue;
+            if (copied < 0 && (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP)) {
+                static thread_local char buffer[128 * 1024];
+                ssize_t got = ::pread(from, buffer, std::min<size_t>(sizeof buffer, static_cast<size_t>(hole - in)), in);
+                if (got < 0) return Errno::last();
+                copied = ::pwrite(to, buffer, static_cast<size_t>(got), out);
+                if (copied > 0) {
+                    in += copied;
+                    out += copied;
+                }
+            }
+            if (copied < 0) return Errno::last();
+            if (copied == 0) return Errno(EIO);  // the object is shorter than it should be
+        }
+        at = hole;
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<std::string_view> Root::tree_name(NodeIndex index, const TreeNode& node) const {
+    TreeNode parent = TRY(tree_node(node.parent));
+    // Children have consecutive numbers in entry order, but for second names of hard links, which have older ones: so
+    // the entry stands at or after this position.
+    uint32_t position = 0;
+    for (uint32_t i = 0; i < parent.data_b; i++) {
+        TreeEntry first = TRY(tree_.entry(parent, i));
+        if (first.node > node.parent && TRY(tree_node(first.node)).parent == node.parent) {
+            if (index >= first.node) position = std::min(i + (index - first.node), parent.data_b);
+            if (index < first.node) position = 0;
+            break;
+        }
+    }
+    for (uint32_t i = position; i < parent.data_b; i++) {
+        TreeEntry entry = TRY(tree_.entry(parent, i));
+        if (entry.node == index) return entry.name;
+    }
+    return Errno(EUCLEAN);
+}
+
+Result<Node*> Root::node_of(File& file) {
+    if (file.node != nullptr) return file.node;
+    uint64_t nodeid = uint64_t{file.index} + 1;
+    file.node = TRY(nodes_.create(nodeid, nodeid));
+    file.node->mode = file.tree.mode & S_IFMT;
+    file.node->origin = file.index;
+    return file.node;
+}
+
+Result<void> Root::copy_metadata(Place staged, const TreeNode& node) {
+    TRY(host_chown(staged, node.uid, node.gid));
+    if (!node.is_symlink()) TRY(host_chmod(staged, node.mode));
+    Result<void> set;
+    TRY(tree_.for_each_xattr(node, [&](XattrView xattr) {
+        std::string name(xattr.name);
+        set = host_setxattr(staged, name.c_str(), std::as_bytes(std::span(xattr.value.data(), xattr.value.size())), 0);
+        return set.ok();
+    }));
+    TRY(std::move(set));
+    timespec time{node.mtime_sec, static_cast<long>(node.mtime_nsec)};
+    timespec times[2] = {time, time};
+    return host_utimens(staged, times);
+}
+
+Result<void> Root::copy_up_root() {
+    Node* root = nodes_.find(kRootNodeid);
+    Place place{area_.root(), "."};
+    TRY(copy_metadata(place, TRY(tree_node(0))));
+    NodeInfo info;
+    info.ino = 1;
+    info.origin = 0;
+    TRY(write_node_info(place, info));
+    nodes_.drop_flag(*root, kNodePristine);
+    return {};
+}
+
+Result<Node*> Root::private_tree_folder(NodeIndex index) {
+    // From the folder up to the next one that is private, then down: each needs its parent's entry first.
+    std::vector<NodeIndex> missing;
+    Node* parent = nullptr;
+    for (NodeIndex at = index;;) {
+        Node* node = nodes_.find(uint64_t{at} + 1);
+        if (node != nullptr && (node->flags & kNodePrivate) != 0) {
+            if ((node->flags & kNodePristine) != 0) TRY(copy_up_root());
+            parent = node;
+            break;
+        }
+        missing.push_back(at);
+        TreeNode tree = TRY(tree_node(at));
+        // A hostile image may have a loop of parents; no path in it has more folders than the image has nodes.
+        if (at == 0 || missing.size() > tree_.node_count()) return Errno(EUCLEAN);
+        at = tree.parent;
+    }
+    while (!missing.empty()) {
+        NodeIndex at = missing.back();
+        missing.pop_back();
+        TreeNode tree = TRY(tree_node(at));
+        std::string name(TRY(tree_name(at, tree)));
+        parent = TRY(copy_up_folder(*parent, at, tree, name));
+    }
+    return parent;
+}
+
+Result<Node*> Root::copy_up_folder(Node& parent, NodeIndex index, const TreeNode& tree, std::string_view name) {
+    if (!tree.is_dir()) return Errno(EUCLEAN);
+    DirRef parent_dir = TRY(dir(parent));
+    std::string staged_name = staging_name();
+    Place staged{area_.staging(), staged_name.c_str()};
+    TRY(checked_void(::mkdirat(staged.folder, staged.name, 0700)));
+    NodeInfo info;
+    info.ino = uint64_t{index} + 1;
+    info.origin = index;
+    auto made = [&]() -> Result<void> {
+        TRY(write_node_info(staged, info));
+        TRY(copy_metadata(staged, tree));
+        KeepTimes times = TRY(KeepTimes::of({parent_dir->fd.get(), "."}));
+        TRY(host_rename(staged, {parent_dir->fd.get(), name.data()}, RENAME_NOREPLACE));
+        return times.restore();
+    }();
+    if (!made.ok()) {
+        (void)host_unlink(staged, AT_REMOVEDIR).ok();
+        return made.error();
+    }
+    Node* node = nodes_.find(info.ino);
+    if (node == nullptr) node = TRY(nodes_.create(info.ino, info.ino));
+    node->mode = S_IFDIR;
+    node->origin = index;
+    nodes_.add_flag(*node, kNodePrivate | kNodeMerged);
+    TRY(nodes_.move(*node, &parent, name));
+    if (parent_dir->scanned) {
+        TreeNode parent_tree = TRY(tree_node(parent.origin));
+        auto position = tree_.find(parent_tree, name);
+        if (position.ok()) parent_dir->overridden[position.value()] = true;
+    }
+    return node;
+}
+
+Result<void> Root::materialize(File& file) { return materialize_as(file, false); }
+
+Result<void> Root::materialize_as(File& file, bool empty) {
+    if (file.is_private()) {
+        if ((file.node->flags & kNodePristine) != 0) TRY(copy_up_root());
+        return {};
+    }
+    if (file.tree.is_dir()) {
+        if (file.node != nullptr && (file.node->flags & kNodeDeleted) != 0) return Errno(ENOENT);
+        file.node = TRY(private_tree_folder(file.index));
+        return {};
+    }
+    const bool deleted = file.node != nullptr && (file.node->flags & kNodeDeleted) != 0;
+    NodeInfo info;
+    info.ino = uint64_t{file.index} + 1;
+    info.origin = file.index;
+    info.indexed = deleted || file.tree.nlink > 1;
+    info.tree_links = info.indexed && !deleted ? file.tree.nlink : 0;
+    if (file.tree.is_regular() && file.tree.data_a != kNoObject && !empty) {
+        info.kind = NodeInfo::Kind::Link;
+        info.object = TRY(tree_.object(file.tree));
+    }
+
+    // Where it goes; the parent first, so that a failure there leaves nothing behind.
+    Node* parent = nullptr;
+    DirRef parent_dir;
+    std::string name;
+    Place target{area_.inodes(), nullptr};
+    if (info.indexed) {
+        name = InodeName(info.ino).text;
+    } else {
+        name = TRY(tree_name(file.index, file.tree));
+        parent = TRY(private_tree_folder(file.tree.parent));
+        parent_dir = TRY(dir(*parent));
+        target.folder = parent_dir->fd.get();
+    }
+    target.name = name.c_str();
+
+    std::string staged_name = staging_name();
+    Place staged{area_.staging(), staged_name.c_str()};
+    auto made = [&]() -> Result<void> {
+        if (file.tree.is_regular()) {
+            UniqueFd fd = TRY(open_at(staged.folder, staged.name, O_WRONLY | O_CREAT | O_EXCL, 0600));
+            if (info.is_link()) TRY(checked_void(::ftruncate(fd.get(), static_cast<off_t>(file.tree.size))));
+        } else if (file.tree.is_symlink()) {
+            std::string link(TRY(tree_.symlink_target(file.tree)));
+            TRY(checked_void(::symlinkat(link.c_str(), staged.folder, staged.name)));
+        } else {
+            TRY(checked_void(::mknodat(staged.folder, staged.name, file.tree.mode, file.tree.rdev)));
+        }
+        TRY(write_node_info(staged, info));
+        TRY(copy_metadata(staged, file.tree));
+        if (parent_dir == nullptr) return host_rename(staged, target, RENAME_NOREPLACE);
+        KeepTimes times = TRY(KeepTimes::of({target.folder, "."}));
+        TRY(host_rename(staged, target, RENAME_NOREPLACE));
+        return times.restore();
+    }();
+    if (!made.ok()) {
+        (void)host_unlink(staged).ok();
+        return made;
+    }
+
+    Node* node = TRY(node_of(file));
+    nodes_.set(node->tree_links, info.tree_links);
+    uint32_t flags = kNodePrivate;
+    if (info.is_link()) flags |= kNodeLink;
+    if (info.indexed) flags |= kNodeIndexed;
+    nodes_.add_flag(*node, flags);
+    if (!info.indexed) {
+        TRY(nodes_.move(*node, parent, name));
+        if (parent_dir->scanned) {
+            auto position = tree_.find(TRY(tree_node(file.tree.parent)), name);
+            if (position.ok()) parent_dir->overridden[position.value()] = true;
+        }
+    }
+    return {};
+}
+
+bool Root::has_own_content(const File& file) const {
+    return file.is_private() && (file.node->flags & kNodeLink) == 0;
+}
+
+Result<void> Root::own_content(File& file, bool truncate) {
+    if (!S_ISREG(file.type())) return Errno(EINVAL);
+    if (has_own_content(file)) return {};
+    if (!file.is_private()) TRY(materialize_as(file, truncate));
+    Node& node = *file.node;
+    open_files_.erase(node.nodeid);
+    if ((node.flags & kNodeLink) != 0) {
+        PinnedPlace at = TRY(place(node));
+        NodeInfo info = TRY(node_info(at));
+        TRY(fill_content(at, info, truncate));
+        nodes_.drop_flag(node, kNodeLink);
+    }
+    if (node.opens == 0 || (node.flags & kNodeCached) != 0) {
+        close_backing(node);
+        return {};
+    }
+    // Opens that bypass us read the object, and the kernel allows one backing file a nodeid. The file goes on under a new
+    // nodeid with the same inode number; the old one stays for those opens.
+    Node* fresh = TRY(nodes_.create(0, node.ino));
+    fresh->mode = node.mode;
+    fresh->origin = node.origin;
+    fresh->tree_links = node.tree_links;
+    nodes_.add_flag(*fresh, node.flags);
+    if (node.parent != 0) {
+        std::string name(nodes_.name(node));
+        TRY(nodes_.move(*fresh, nodes_.at(node.parent), name));
+        TRY(nodes_.move(node, nullptr, ""));
+    }
+    nodes_.supersede(node, *fresh);
+    file.node = fresh;
+    return Errno(ESTALE);
+}
+
+Result<NodeInfo> Root::node_info(Place place) {
+    auto info = TRY(read_node_info(place));
+    if (!info) return Errno(EUCLEAN);
+    return *info;
+}
+
+Result<void> Root::fill_content(Place place, NodeInfo& info, bool truncate) {
+    HostStat before = TRY(host_stat(place));
+    UniqueFd to = TRY(open_at(place.folder, place.name, O_WRONLY));
+    if (truncate) {
+        TRY(checked_void(::ftruncate(to.get(), 0)));
+    } else {
+        UniqueFd from = TRY(open_object(info.object, O_RDONLY));
+        auto copied = copy_data(from.get(), to.get(), info.object.size);
+        if (copied.ok()) copied = checked_void(::fdatasync(to.get()));
+        if (!copied.ok()) {
+            // Give the space back: the file is still a link.
+            (void)!::ftruncate(to.get(), 0);
+            (void)!::ftruncate(to.get(), static_cast<off_t>(info.object.size));
+        }
+        timespec times[2] = {{before.stx_atime.tv_sec, static_cast<long>(before.stx_atime.tv_nsec)},
+                             {before.stx_mtime.tv_sec, static_cast<long>(before.stx_mtime.tv_nsec)}};
+        TRY(checked_void(::futimens(to.get(), times)));
+        TRY(std::move(copied));
+    }
+    info.kind = NodeInfo::Kind::Own;
+    return write_node_info(place, info);
+}
+
+}  // namespace templatefs

@@ -1,0 +1,209 @@
+#pragma once
+// One root: base tree and private area shown as one file system. This class knows where every file is and how it
+// becomes private; the operations of the FUSE protocol are built on it in ops/.
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "inode/dir_cache.h"
+#include "inode/node_table.h"
+#include "inode/open_files.h"
+#include "private/area.h"
+#include "private/host.h"
+#include "private/node_xattr.h"
+#include "tree/tree_image.h"
+
+namespace templatefs {
+
+// A file as a request names it.
+struct File {
+    Node* node = nullptr;          // null: it is as the tree has it, and nobody has it open
+    NodeIndex index = kNoOrigin;   // the tree node whose content and metadata hold, unless it is private
+    TreeNode tree{};               // its record
+
+    bool is_private() const { return node != nullptr && (node->flags & kNodePrivate) != 0; }
+    uint32_t type() const { return is_private() ? node->mode : (tree.mode & S_IFMT); }
+    uint64_t ino() const { return node != nullptr ? node->ino : uint64_t{index} + 1; }
+    uint64_t nodeid() const { return node != nullptr ? node->nodeid : uint64_t{index} + 1; }
+};
+
+// A folder, ready for work on its entries.
+struct Folder {
+    Node* node = nullptr;               // null: a tree folder without private entries
+    DirRef dir;                         // its private side, if any
+    std::optional<NodeIndex> origin;    // its tree side, if any
+    TreeNode tree{};                    // of `origin`
+};
+
+// What a name in a folder leads to.
+struct Child {
+    File file;
+    bool entry = false;               // there is a private entry of that name (not only a tree entry)
+    std::optional<uint32_t> position; // of the name in the tree folder, also when it is hidden by the private entry
+    HostStat stat{};                  // of the private entry
+};
+
+// Where a private file lies on the host, with what keeps that valid.
+struct PinnedPlace {
+    DirRef pin;
+    int folder = -1;
+    const char* name = nullptr;
+    char own_name[20] = {};
+
+    operator Place() const { return {folder, name != nullptr ? name : own_name}; }
+};
+
+struct Attributes {
+    uint64_t ino = 0, size = 0, blocks = 0;
+    timespec atime{}, mtime{}, ctime{}, btime{};
+    uint32_t mode = 0, nlink = 0, uid = 0, gid = 0, rdev = 0;
+};
+
+class Root {
+public:
+    struct Parts {
+        UniqueFd objects;  // of a read-only mount: no open of an object can write
+        TreeImage tree;
+        PrivateArea area;
+        int fuse = -1;     // for backing ids; -1 in tests
+    };
+
+    Root(Parts parts, SharedState& state);
+
+    // Clears what a killed engine left and finds indexed inodes. Once for each mount, not for each worker.
+    Result<void> recover();
+    // Gives back unused inode numbers. At a clean stop.
+    void finish();
+
+    // ---- files
+    // ESTALE for a nodeid that is not known.
+    Result<File> file(uint64_t nodeid);
+    // ENOTDIR when it is no folder.
+    Result<Folder> folder(uint64_t nodeid);
+    Result<Folder> folder_of(const File& file);
+    // The same with a private side: copies it up.
+    Result<Folder> private_folder(uint64_t nodeid);
+    // ENOENT when there is no such name.
+    Result<Child> child(Folder& folder, std::string_view name);
+    // The same by position in the tree folder, where no private entry hides it.
+    Result<Child> tree_child(Folder& folder, uint32_t position);
+    Result<PinnedPlace> place(Node& node);
+    // `known` is the host's statx of the entry, where the caller has it already.
+    Result<Attributes> attributes(const File& file, const HostStat* known = nullptr);
+    // A folder is empty when nothing shows in it. ENOTEMPTY otherwise.
+    Result<void> check_empty(Folder& folder);
+    // Reads the private side of a merged folder once, to know what hides tree entries.
+    Result<void> scan(Folder& folder);
+
+    // ---- becoming private
+    // The Node of a file, so that opens and changes can be noted.
+    Result<Node*> node_of(File& file);
+    // Gives the file a private entry with its metadata; content stays shared. No change if it is private already.
+    Result<void> materialize(File& file);
+    // The entry `name`, which may be only the tree's, becomes a private entry of that folder.
+    Result<void> materialize_entry(Folder& folder, std::string_view name, Child& child);
+    // Makes the content the file's own, for a write. ESTALE: others have it open through the old content; the
+    // kernel looks the name up again and finds the new file.
+    Result<void> own_content(File& file, bool truncate);
+
+    // What write(2) and truncate(2) of an unprivileged user do to the set-id bits of a private file.
+    Result<void> clear_set_id(const File& file);
+
+    // ---- names
+    struct NewEntry {
+        uint32_t mode;       // with type
+        uint32_t rdev = 0;
+        uint32_t umask = 0;
+        uint32_t uid, gid;
+        std::string_view target{};  // of a symlink, NUL-terminated
+    };
+    // Makes a file of any type; EEXIST when the name shows already.
+    Result<File> make(Folder& folder, std::string_view name, const NewEntry& entry);
+    // An inode without a name (O_TMPFILE), which can be linked later.
+    Result<File> make_unnamed(Folder& folder, const NewEntry& entry);
+    Result<void> unlink(Folder& folder, std::string_view name);
+    Result<void> rmdir(Folder& folder, std::string_view name);
+    Result<void> link(File& file, Folder& folder, std::string_view name);
+    Result<void> rename(Folder& from, std::string_view old_name, Folder& to, std::string_view new_name, unsigned flags);
+
+    // ---- content
+    // A descriptor of the content, private or shared; O_RDONLY or O_RDWR (only private content opens for writing).
+    Result<UniqueFd> open_content(const File& file, int flags);
+    // The same, kept open for READ, WRITE and their kin; EROFS when the content is shared and `writable`.
+    Result<int> data_fd(const File& file, bool writable);
+    bool has_own_content(const File& file) const;
+    // Whether the shared content of that file is served by passthrough (a shared path) or through READ and WRITE.
+    Result<bool> is_shared_path(const File& file);
+    // Registers the file that holds the content with the kernel, once; the node keeps the id. EOPNOTSUPP without
+    // passthrough.
+    Result<int32_t> backing(const File& file);
+    void close_backing(Node& node);
+
+    // ---- references
+    void count_lookup(Node& node) { nodes_.set(node.lookups, node.lookups + 1); }
+    void forget(uint64_t nodeid, uint64_t count);
+    void opened(Node& node, bool writable);
+    // The last close of a file without names frees it.
+    void closed(Node& node, bool writable);
+
+    NodeTable& nodes() { return nodes_; }
+    SharedState& state() { return state_; }
+    StateHeader& header() { return state_.header(); }
+    const TreeImage& tree() const { return tree_; }
+    PrivateArea& area() { return area_; }
+    int fuse() const { return fuse_; }
+    void drop_caches();
+    // An xattr of the file changed: what is known of its ACLs is read again.
+    void note_acl_change(const Node& node);
+    // Tells the kernel to ask for the attributes again.
+    void forget_attributes(uint64_t nodeid);
+
+private:
+    Result<TreeNode> tree_node(NodeIndex index) const { return tree_.node(index); }
+    // The name under which the tree first has a node, and its folder.
+    Result<std::string_view> tree_name(NodeIndex index, const TreeNode& node) const;
+    Result<DirRef> dir(Node& node);
+    Result<Node*> private_tree_folder(NodeIndex index);
+    Result<Node*> copy_up_folder(Node& parent, NodeIndex index, const TreeNode& node, std::string_view name);
+    Result<Node*> note_entry(Node& parent, std::string_view name, const HostStat& stat, std::optional<NodeInfo> info);
+    Result<NodeInfo> node_info(Place place);
+    Result<void> materialize_as(File& file, bool empty);
+    Result<UniqueFd> open_object(const ObjectRef& object, int flags);
+    void find_shared_folders();
+    Result<void> bury(Node& node, const HostStat& stat);
+    Result<void> copy_up_root();
+    Result<void> copy_metadata(Place staged, const TreeNode& node);
+    Result<void> index_node(Node& node);
+    Result<void> load_indexed();
+    Result<uint64_t> new_ino();
+    std::string staging_name();
+    Result<void> fill_content(Place place, NodeInfo& info, bool truncate);
+    void note_overridden(Folder& folder, std::optional<uint32_t> position, int64_t subfolders);
+    Result<void> remove_entry(Folder& folder, std::string_view name, bool whiteout);
+    Result<uint32_t> names_left(const Node& node, const HostStat& stat) const;
+    Result<void> replace_by_opaque(Folder& folder, std::string_view name, Child& child);
+    Result<void> keep_open_file(Folder& folder, std::string_view name, Child& child);
+    Result<void> name_removed(Child& child);
+    Result<void> dress(Place place, const NewEntry& entry, uint32_t mode, const HostStat& parent, const NodeInfo& info);
+    Result<bool> has_default_acl(Folder& folder);
+    void release_node(Node& node);
+
+    UniqueFd objects_;
+    TreeImage tree_;
+    PrivateArea area_;
+    int fuse_;
+    SharedState& state_;
+    NodeTable nodes_;
+    DirCache dirs_;
+    OpenFiles open_files_;
+    std::vector<NodeIndex> shared_folders_;  // sorted
+};
+
+}  // namespace templatefs

@@ -1,0 +1,52 @@
+#include "ops/entry_reply.h"
+
+namespace templatefs {
+
+fuse_attr to_fuse_attr(const Attributes& attributes) {
+    fuse_attr attr{};
+    attr.ino = attributes.ino;
+    attr.size = attributes.size;
+    attr.blocks = attributes.blocks;
+    attr.atime = static_cast<uint64_t>(attributes.atime.tv_sec);
+    attr.mtime = static_cast<uint64_t>(attributes.mtime.tv_sec);
+    attr.ctime = static_cast<uint64_t>(attributes.ctime.tv_sec);
+    attr.atimensec = static_cast<uint32_t>(attributes.atime.tv_nsec);
+    attr.mtimensec = static_cast<uint32_t>(attributes.mtime.tv_nsec);
+    attr.ctimensec = static_cast<uint32_t>(attributes.ctime.tv_nsec);
+    attr.mode = attributes.mode;
+    attr.nlink = attributes.nlink;
+    attr.uid = attributes.uid;
+    attr.gid = attributes.gid;
+    attr.rdev = attributes.rdev;
+    attr.blksize = 4096;
+    return attr;
+}
+
+uint64_t attribute_seconds(const File& file) {
+    return file.node != nullptr && file.node->writers > 0 ? 0 : kForever;
+}
+
+Result<fuse_entry_out> make_entry(Root& root, const File& file, const HostStat* known) {
+    fuse_entry_out entry{};
+    entry.attr = to_fuse_attr(TRY(root.attributes(file, known)));
+    entry.nodeid = file.nodeid();
+    entry.entry_valid = kForever;
+    entry.attr_valid = attribute_seconds(file);
+    if (file.node != nullptr) root.count_lookup(*file.node);
+    return entry;
+}
+
+Result<void> put_entry(Root& root, Reply& reply, const File& file, const HostStat* known) {
+    reply.put(TRY(make_entry(root, file, known)));
+    return {};
+}
+
+Result<void> put_attributes(Root& root, Reply& reply, const File& file) {
+    fuse_attr_out out{};
+    out.attr = to_fuse_attr(TRY(root.attributes(file)));
+    out.attr_valid = attribute_seconds(file);
+    reply.put(out);
+    return {};
+}
+
+}  // namespace templatefs

@@ -1,0 +1,121 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "ops/entry_reply.h"
+#include "ops/operation.h"
+
+namespace templatefs {
+namespace {
+
+bool opens_for_writing(uint32_t flags) { return (flags & O_ACCMODE) != O_RDONLY; }
+
+// Notes the open and decides how its data moves: by passthrough to the object or the private file, or through READ and
+// WRITE. All opens of one nodeid go the same way while any of them lives.
+Result<OpenOut> open_file(Root& root, File& file, uint32_t flags) {
+    const bool writable = opens_for_writing(flags);
+    Node& node = *TRY(root.node_of(file));
+    OpenOut out{};
+    bool cached = (node.flags & kNodeCached) != 0;
+    if (node.opens == 0) {
+        cached = root.header().passthrough == 0;
+        if (!cached && !root.has_own_content(file)) {
+            // Programs may change files of other paths in place while somebody has them open: those opens have to see it.
+            cached = file.tree.data_a == kNoObject && !file.is_private();
+            if (!cached) cached = !TRY(root.is_shared_path(file));
+        }
+    }
+    if (!cached) {
+        auto id = root.backing(file);
+        if (id.ok()) {
+            out.open_flags = FOPEN_PASSTHROUGH;
+            out.backing_id = id.value();
+        } else if (node.opens > 0) {
+            return id.error();
+        } else if (id.error_code() == EIO || id.error_code() == ENOENT) {
+            return id.error();
+        } else {
+            cached = true;
+        }
+    }
+    if (cached) {
+        root.nodes().add_flag(node, kNodeCached);
+        // Pages that the kernel has are good if nobody could change the content around them.
+        if (root.header().passthrough == 0 || !root.has_own_content(file)) out.open_flags |= FOPEN_KEEP_CACHE;
+    }
+    if (writable && node.writers == 0) root.forget_attributes(file.nodeid());
+    root.opened(node, writable);
+    out.fh = root.header().next_fh + 1;
+    root.nodes().set(root.header().next_fh, out.fh);
+    return out;
+}
+
+Result<void> answer_created(Operation& op, File& file, uint32_t flags) {
+    OpenOut opened = TRY(open_file(op.root, file, flags));
+    fuse_entry_out entry = TRY(make_entry(op.root, file));
+    op.reply.put(entry);
+    op.reply.put(opened);
+    return {};
+}
+
+Root::NewEntry regular(const Operation& op, const fuse_create_in& in) {
+    Root::NewEntry entry{};
+    entry.mode = (in.mode & 07777) | S_IFREG;
+    entry.umask = in.umask & 0777;
+    entry.uid = op.request.header.uid;
+    entry.gid = op.request.header.gid;
+    return entry;
+}
+
+}  // namespace
+
+Result<void> op_open(Operation& op) {
+    auto in = TRY(op.arguments().take<fuse_open_in>());
+    File file = TRY(op.root.file(op.node()));
+    if (!S_ISREG(file.type())) return Errno(EINVAL);
+    const bool truncate = (in.flags & O_TRUNC) != 0;
+    if (file.node != nullptr && op.root.nodes().tombstone(*file.node) != nullptr) return Errno(ESTALE);
+    if (file.node != nullptr && file.nodeid() != op.node()) {
+        // Copied up under a new nodeid since the kernel looked it up: it has to look again.
+        return Errno(ESTALE);
+    }
+    if (truncate || opens_for_writing(in.flags)) {
+        TRY(op.root.own_content(file, truncate));
+        if (truncate) {
+            int fd = TRY(op.root.data_fd(file, true));
+            TRY(checked_void(::ftruncate(fd, 0)));
+            if ((in.open_flags & FUSE_OPEN_KILL_SUIDGID) != 0) TRY(op.root.clear_set_id(file));
+        }
+    }
+    op.reply.put(TRY(open_file(op.root, file, in.flags)));
+    return {};
+}
+
+Result<void> op_create(Operation& op) {
+    auto in = TRY(op.arguments().take<fuse_create_in>());
+    std::string_view name = TRY(op.arguments().take_name());
+    Folder folder = TRY(op.root.private_folder(op.node()));
+    File file = TRY(op.root.make(folder, name, regular(op, in)));
+    return answer_created(op, file, in.flags);
+}
+
+Result<void> op_tmpfile(Operation& op) {
+    auto in = TRY(op.arguments().take<fuse_create_in>());
+    Folder folder = TRY(op.root.private_folder(op.node()));
+    File file = TRY(op.root.make_unnamed(folder, regular(op, in)));
+    return answer_created(op, file, in.flags);
+}
+
+Result<void> op_release(Operation& op) {
+    auto in = TRY(op.arguments().take<fuse_release_in>());
+    // The open belongs to the nodeid that it was made with, also if the file has another one by now.
+    Node* node = op.root.nodes().find(op.node());
+    if (node != nullptr) {
+        bool writable = opens_for_writing(in.flags);
+        op.root.closed(*node, writable);
+        if (writable && node->writers == 0) op.root.forget_attributes(op.node());
+    }
+    op.reply.done();
+    return {};
+}
+
+}  // namespace templatefs

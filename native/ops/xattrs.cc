@@ -1,0 +1,126 @@
+#include <climits>
+#include <vector>
+
+#include "ops/operation.h"
+
+namespace templatefs {
+namespace {
+
+// Our own xattrs do not exist for the container.
+bool is_hidden(std::string_view name) { return name.starts_with(kOwnXattrPrefix); }
+
+bool has_tree_xattrs(const File& file) {
+    return !file.is_private() || (file.node->flags & kNodePristine) != 0;
+}
+
+Result<TreeNode> tree_side(Operation& op, const File& file) {
+    if (file.is_private()) return op.root.tree().node(file.node->origin);
+    return file.tree;
+}
+
+Result<void> answer(Operation& op, uint32_t limit, const void* value, size_t size) {
+    if (limit == 0) {
+        fuse_getxattr_out out{};
+        out.size = static_cast<uint32_t>(size);
+        op.reply.put(out);
+        return {};
+    }
+    if (size > limit) return Errno(ERANGE);
+    op.reply.put_bytes(value, size);
+    return {};
+}
+
+// A file without names keeps no xattrs.
+bool is_buried(Operation& op, const File& file) {
+    return file.node != nullptr && op.root.nodes().tombstone(*file.node) != nullptr;
+}
+
+}  // namespace
+
+Result<void> op_getxattr(Operation& op) {
+    auto in = TRY(op.arguments().take<fuse_getxattr_in>());
+    std::string_view name = TRY(op.arguments().take_string());
+    if (is_hidden(name)) return Errno(ENODATA);
+    File file = TRY(op.root.file(op.node()));
+    if (is_buried(op, file)) return Errno(ENODATA);
+    if (has_tree_xattrs(file)) {
+        TreeNode node = TRY(tree_side(op, file));
+        XattrView xattr = TRY(op.root.tree().xattr(node, name));
+        return answer(op, in.size, xattr.value.data(), xattr.value.size());
+    }
+    PinnedPlace place = TRY(op.root.place(*file.node));
+    auto space = op.reply.space();
+    if (in.size == 0) {
+        size_t size = TRY(host_getxattr(place, name.data(), {}));
+        return answer(op, 0, nullptr, size);
+    }
+    size_t size = TRY(host_getxattr(place, name.data(), space.first(std::min<size_t>(in.size, space.size()))));
+    op.reply.grow(size);
+    return {};
+}
+
+Result<void> op_setxattr(Operation& op) {
+    auto in = TRY(op.arguments().take<fuse_setxattr_in>());
+    std::string_view name = TRY(op.arguments().take_string());
+    auto value = TRY(op.arguments().take_bytes(in.size));
+    if (is_hidden(name)) return Errno(EPERM);
+    File file = TRY(op.root.file(op.node()));
+    if (is_buried(op, file)) return Errno(ESTALE);
+    TRY(op.root.materialize(file));
+    PinnedPlace place = TRY(op.root.place(*file.node));
+    TRY(host_setxattr(place, name.data(), value, static_cast<int>(in.flags)));
+    if ((in.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0) {
+        uint32_t mode = TRY(host_stat(place)).stx_mode;
+        if ((mode & S_ISGID) != 0) TRY(host_chmod(place, mode & ~uint32_t{S_ISGID}));
+    }
+    op.root.note_acl_change(*file.node);
+    op.reply.done();
+    return {};
+}
+
+Result<void> op_listxattr(Operation& op) {
+    auto in = TRY(op.arguments().take<fuse_getxattr_in>());
+    File file = TRY(op.root.file(op.node()));
+    if (is_buried(op, file)) return answer(op, in.size, nullptr, 0);
+    std::vector<char> list;
+    if (has_tree_xattrs(file)) {
+        TreeNode node = TRY(tree_side(op, file));
+        TRY(op.root.tree().for_each_xattr(node, [&](XattrView xattr) {
+            list.insert(list.end(), xattr.name.begin(), xattr.name.end());
+            list.push_back(0);
+            return true;
+        }));
+        return answer(op, in.size, list.data(), list.size());
+    }
+    PinnedPlace place = TRY(op.root.place(*file.node));
+    std::vector<char> all(XATTR_LIST_MAX);
+    size_t size = TRY(host_listxattr(place, all));
+    for (size_t at = 0; at < size;) {
+        std::string_view name(all.data() + at);
+        at += name.size() + 1;
+        if (is_hidden(name)) continue;
+        list.insert(list.end(), name.begin(), name.end());
+        list.push_back(0);
+    }
+    return answer(op, in.size, list.data(), list.size());
+}
+
+Result<void> op_removexattr(Operation& op) {
+    std::string_view name = TRY(op.arguments().take_string());
+    if (is_hidden(name)) return Errno(ENODATA);
+    File file = TRY(op.root.file(op.node()));
+    if (is_buried(op, file)) return Errno(ENODATA);
+    if (has_tree_xattrs(file)) {
+        // Nothing to remove: no reason to make it private.
+        TreeNode node = TRY(tree_side(op, file));
+        (void)TRY(op.root.tree().xattr(node, name));
+    }
+    TRY(op.root.materialize(file));
+    PinnedPlace place = TRY(op.root.place(*file.node));
+    TRY(host_removexattr(place, name.data()));
+    op.root.note_acl_change(*file.node);
+    op.reply.done();
+    return {};
+}
+
+}  // namespace templatefs

@@ -1,0 +1,110 @@
+#include "private/area.h"
+
+#include <dirent.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+#include "private/node_xattr.h"
+
+namespace templatefs {
+namespace {
+
+Result<UniqueFd> open_or_make_folder(int parent, const char* name) {
+    if (::mkdirat(parent, name, 0700) < 0 && errno != EEXIST) {
+        // A read-only store still serves roots that are only read.
+        if (errno != EROFS) return Errno::last();
+    }
+    return open_at(parent, name, O_RDONLY | O_DIRECTORY);
+}
+
+// /proc/sys/kernel/random/boot_id, one line; empty when /proc is not there, which never equals a stored one.
+std::string boot_id() {
+    auto text = read_small_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id");
+    if (!text.ok()) return "";
+    std::string id = text.take();
+    while (!id.empty() && id.back() == '\n') id.pop_back();
+    return id;
+}
+
+}  // namespace
+
+InodeName::InodeName(uint64_t ino) { std::snprintf(text, sizeof text, "%08" PRIx64, ino); }
+
+Result<PrivateArea> PrivateArea::open(int store, const std::string& container) {
+    PrivateArea area;
+    UniqueFd all = TRY(open_at(store, "private", O_RDONLY | O_DIRECTORY));
+    area.base_ = TRY(open_at(all.get(), container.c_str(), O_RDONLY | O_DIRECTORY));
+    area.settings_ = TRY(read_settings(area.base()));
+    area.root_ = TRY(open_or_make_folder(area.base(), "root"));
+    area.inodes_ = TRY(open_or_make_folder(area.base(), "inodes"));
+    area.staging_ = TRY(open_or_make_folder(area.base(), "staging"));
+    return area;
+}
+
+Result<UniqueFd> PrivateArea::lock() {
+    auto opened = open_at(base(), "lock", O_RDWR | O_CREAT, 0600);
+    if (!opened.ok() && opened.error_code() == EROFS) opened = open_at(base(), "lock", O_RDONLY);
+    UniqueFd fd = TRY(std::move(opened));
+    TRY(checked_void(::flock(fd.get(), LOCK_EX | LOCK_NB)));
+    return fd;
+}
+
+Result<void> PrivateArea::clear_staging() { return remove_content(staging()); }
+
+Result<InoRange> PrivateArea::load_inos() {
+    InoRange range{kFirstPrivateIno, kFirstPrivateIno};
+    auto text = read_small_file(base(), "inos");
+    if (!text.ok()) {
+        if (text.error_code() == ENOENT) return range;
+        return text.error();
+    }
+    char boot[64] = "";
+    if (std::sscanf(text.value().c_str(), "%" SCNu64 " %" SCNu64 " %63s", &range.next, &range.reserved, boot) < 2)
+        return Errno(EUCLEAN);
+    if (range.next < kFirstPrivateIno || range.reserved < range.next) return Errno(EUCLEAN);
+    if (boot_id() != boot) range.next = range.reserved;
+    return range;
+}
+
+Result<void> PrivateArea::store_inos(const InoRange& range, bool sync) {
+    char line[128];
+    std::string boot = boot_id();
+    std::snprintf(line, sizeof line, "%" PRIu64 " %" PRIu64 " %s\n", range.next, range.reserved, boot.c_str());
+    return replace_file(base(), "inos", line, 0600, sync);
+}
+
+Result<void> remove_tree(Place place) {
+    auto removed = host_unlink(place);
+    if (removed.ok() || removed.error_code() == ENOENT) return {};
+    if (removed.error_code() != EISDIR && removed.error_code() != EPERM) return removed;
+    UniqueFd folder = TRY(open_at(place.folder, place.name, O_RDONLY | O_DIRECTORY));
+    TRY(remove_content(folder.get()));
+    return host_unlink(place, AT_REMOVEDIR);
+}
+
+Result<void> remove_content(int folder) {
+    // A second descriptor: fdopendir takes it over, and the caller's keeps its position.
+    UniqueFd own = TRY(open_at(folder, ".", O_RDONLY | O_DIRECTORY));
+    DIR* stream = ::fdopendir(own.get());
+    if (stream == nullptr) return Errno::last();
+    own.release();
+    Result<void> result;
+    while (const dirent* entry = ::readdir(stream)) {
+        if (std::strcmp(entry->d_name, ".") == 0 || std::strcmp(entry->d_name, "..") == 0) continue;
+        auto removed = remove_tree({folder, entry->d_name});
+        if (!removed.ok()) {
+            ::closedir(stream);
+            return removed;
+        }
+    }
+    ::closedir(stream);
+    return {};
+}
+
+}  // namespace templatefs

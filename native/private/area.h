@@ -1,0 +1,57 @@
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "private/host.h"
+#include "private/settings.h"
+
+namespace templatefs {
+
+// The name of an inode in inodes/: its number in 8 or more hex digits.
+struct InodeName {
+    char text[20];
+    explicit InodeName(uint64_t ino);
+};
+
+// Gives out private inode numbers, each once, also over crashes and power loss: docs/formats/private-area.md.
+struct InoRange {
+    uint64_t next = 0;      // the next free number
+    uint64_t reserved = 0;  // numbers below are durably ours
+};
+
+// The folders of one private area, opened; nothing here knows about trees or mounts.
+class PrivateArea {
+public:
+    // ENOENT when there is no such container. Makes folders that are missing. Does not lock.
+    static Result<PrivateArea> open(int store, const std::string& container);
+
+    int base() const { return base_.get(); }
+    int root() const { return root_.get(); }
+    int inodes() const { return inodes_.get(); }
+    int staging() const { return staging_.get(); }
+    const ContainerSettings& settings() const { return settings_; }
+
+    // Takes the lock that says "an engine serves this area"; EWOULDBLOCK when another has it. The lock lives as long as
+    // the returned descriptor is open in any process.
+    Result<UniqueFd> lock();
+
+    // Removes everything in staging/: half-made things of an engine that was killed.
+    Result<void> clear_staging();
+
+    Result<InoRange> load_inos();
+    // Records `range`; durable when `sync`.
+    Result<void> store_inos(const InoRange& range, bool sync);
+
+private:
+    UniqueFd base_, root_, inodes_, staging_;
+    ContainerSettings settings_;
+};
+
+// Removes a folder's whole content, bottom up; never follows a symlink or leaves the file system.
+Result<void> remove_content(int folder);
+// Removes one entry, whatever it is. ENOENT is success.
+Result<void> remove_tree(Place place);
+
+}  // namespace templatefs

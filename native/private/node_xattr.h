@@ -1,0 +1,56 @@
+#pragma once
+// trusted.templatefs.node: what the host inode of a private entry cannot say. docs/formats/private-area.md.
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "private/host.h"
+#include "tree/tree_image.h"
+
+namespace templatefs {
+
+inline constexpr char kNodeXattr[] = "trusted.templatefs.node";
+inline constexpr std::string_view kOwnXattrPrefix = "trusted.templatefs.";
+inline constexpr NodeIndex kNoOrigin = 0xffffffff;
+// Tree node i has inode number i + 1; private inodes have numbers from here.
+inline constexpr uint64_t kFirstPrivateIno = 1ULL << 28;
+
+struct NodeInfo {
+    enum class Kind : uint8_t { Own = 0, Link = 1 };
+
+    Kind kind = Kind::Own;
+    bool indexed = false;
+    NodeIndex origin = kNoOrigin;
+    uint32_t tree_links = 0;
+    uint64_t ino = 0;
+    ObjectRef object{};  // of a link
+
+    bool is_link() const { return kind == Kind::Link; }
+};
+
+inline constexpr size_t kNodeXattrMaxSize = 48;
+
+struct EncodedNodeInfo {
+    std::array<std::byte, kNodeXattrMaxSize> bytes;
+    size_t size;
+    std::span<const std::byte> view() const { return std::span(bytes).first(size); }
+};
+
+EncodedNodeInfo encode(const NodeInfo& info);
+// EUCLEAN for anything that encode() would not have written.
+Result<NodeInfo> decode_node_info(std::span<const std::byte> bytes);
+
+// nullopt when the entry has no node xattr.
+Result<std::optional<NodeInfo>> read_node_info(Place place);
+Result<void> write_node_info(Place place, const NodeInfo& info);
+
+// "xx/yyyy…" or "xx/yyyy….N": the object's path below objects/.
+struct ObjectPath {
+    char text[48];
+};
+ObjectPath object_path(const ObjectRef& object);
+
+}  // namespace templatefs

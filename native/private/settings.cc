@@ -1,0 +1,126 @@
+#include "private/settings.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/unique_fd.h"
+
+namespace templatefs {
+namespace {
+
+int hex_digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    return -1;
+}
+
+bool is_digest(std::string_view text) {
+    if (text.size() != 64) return false;
+    for (char c : text)
+        if (hex_digit(c) < 0) return false;
+    return true;
+}
+
+}  // namespace
+
+std::string escape_value(std::string_view value) {
+    static constexpr char digits[] = "0123456789ABCDEF";
+    std::string escaped;
+    for (char c : value) {
+        auto byte = static_cast<unsigned char>(c);
+        if (byte < 0x20 || byte > 0x7e || c == '%') {
+            escaped += '%';
+            escaped += digits[byte >> 4];
+            escaped += digits[byte & 15];
+        } else {
+            escaped += c;
+        }
+    }
+    return escaped;
+}
+
+Result<std::string> unescape_value(std::string_view value) {
+    std::string plain;
+    for (size_t i = 0; i < value.size(); i++) {
+        if (value[i] != '%') {
+            plain += value[i];
+            continue;
+        }
+        if (i + 2 >= value.size()) return Errno(EUCLEAN);
+        int high = hex_digit(value[i + 1]);
+        int low = hex_digit(value[i + 2]);
+        if (high < 0 || low < 0) return Errno(EUCLEAN);
+        plain += static_cast<char>(high * 16 + low);
+        i += 2;
+    }
+    return plain;
+}
+
+Result<ContainerSettings> parse_settings(std::string_view text) {
+    ContainerSettings settings;
+    bool first = true;
+    while (!text.empty()) {
+        size_t end = text.find('\n');
+        if (end == std::string_view::npos) return Errno(EUCLEAN);
+        std::string_view line = text.substr(0, end);
+        text.remove_prefix(end + 1);
+        size_t space = line.find(' ');
+        if (space == std::string_view::npos) return Errno(EUCLEAN);
+        std::string_view key = line.substr(0, space);
+        std::string value = TRY(unescape_value(line.substr(space + 1)));
+        if (first) {
+            if (key != "templatefs-container" || value != "1") return Errno(EUCLEAN);
+            first = false;
+        } else if (key == "name") {
+            settings.name = value;
+        } else if (key == "tree") {
+            settings.tree = value;
+        } else if (key == "shared") {
+            while (value.size() > 1 && value.back() == '/') value.pop_back();
+            if (value.empty() || value[0] != '/') return Errno(EUCLEAN);
+            settings.shared.push_back(value);
+        }
+    }
+    if (first || settings.name.empty() || !is_digest(settings.tree)) return Errno(EUCLEAN);
+    return settings;
+}
+
+Result<ContainerSettings> read_settings(int area) {
+    std::string text = TRY(read_small_file(area, "container"));
+    return parse_settings(text);
+}
+
+Result<std::string> read_small_file(int folder, const char* name) {
+    constexpr size_t kLimit = 1 << 20;
+    UniqueFd fd = TRY(open_at(folder, name, O_RDONLY));
+    std::string content;
+    char buffer[4096];
+    for (;;) {
+        ssize_t size = ::read(fd.get(), buffer, sizeof buffer);
+        if (size < 0 && errno == EINTR) continue;
+        if (size < 0) return Errno::last();
+        if (size == 0) return content;
+        content.append(buffer, static_cast<size_t>(size));
+        if (content.size() > kLimit) return Errno(EFBIG);
+    }
+}
+
+Result<void> replace_file(int folder, const char* name, std::string_view content, mode_t mode, bool sync) {
+    std::string aside = std::string(name) + ".new";
+    ::unlinkat(folder, aside.c_str(), 0);
+    UniqueFd fd = TRY(open_at(folder, aside.c_str(), O_WRONLY | O_CREAT | O_EXCL, mode));
+    while (!content.empty()) {
+        ssize_t size = ::write(fd.get(), content.data(), content.size());
+        if (size < 0 && errno == EINTR) continue;
+        if (size < 0) return Errno::last();
+        content.remove_prefix(static_cast<size_t>(size));
+    }
+    if (sync) TRY(checked_void(::fsync(fd.get())));
+    TRY(checked_void(::renameat(folder, aside.c_str(), folder, name)));
+    if (sync) TRY(checked_void(::fsync(folder)));
+    return {};
+}
+
+}  // namespace templatefs

@@ -1,0 +1,50 @@
+#pragma once
+// The processes of one engine.
+//
+// `mount` prepares everything and forks the holder, which keeps what must outlive a worker (the /dev/fuse descriptor, the
+// shared state, the lock, the control socket) and does nothing but wait. The holder forks the worker, which serves the
+// root. When a worker dies, the holder forks another, which asks the kernel for the unanswered requests and goes on.
+
+#include <string>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "session/session.h"
+
+namespace templatefs {
+
+struct MountOptions {
+    std::string store;
+    std::string container;
+    std::string mountpoint;
+    bool passthrough = true;
+    bool foreground = false;
+};
+
+// What holder and worker share, all of it opened before the first fork.
+struct EngineParts {
+    UniqueFd area_lock;
+    UniqueFd store;
+    UniqueFd objects;  // read-only view
+    UniqueFd trees;
+    UniqueFd run;      // run/<ct>/
+    UniqueFd device;
+    UniqueFd state;
+    UniqueFd control;
+    std::string container;
+    std::string tree;
+    std::string mountpoint;
+    SessionOptions session;
+};
+
+// Mounts and goes to the background; returns the exit status of the command.
+int run_mount(const MountOptions& options);
+
+// The holder's life: forks workers until one ends because the root is unmounted. `ready` gets one byte, the exit status of
+// the command, as soon as the first worker serves or has failed.
+int run_holder(EngineParts& parts, UniqueFd ready);
+
+// The worker's life. `ready` gets a byte once the root is live. Returns the exit status: 0 after an unmount.
+int run_worker(EngineParts& parts, UniqueFd ready, int64_t holder);
+
+}  // namespace templatefs

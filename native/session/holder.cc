@@ -1,0 +1,130 @@
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <ctime>
+
+#include "control/control_server.h"
+#include "private/settings.h"
+#include "session/engine.h"
+#include "session/mount_point.h"
+
+namespace templatefs {
+namespace {
+
+// A worker that dies at once, again and again, will not do better the next time.
+constexpr int kMaxQuickDeaths = 50;
+constexpr time_t kQuickSeconds = 2;
+
+void write_state(const EngineParts& parts, pid_t worker, const StateHeader& header) {
+    std::string boot = read_small_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id").ok()
+                           ? read_small_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id").take()
+                           : std::string("unknown\n");
+    auto connection = connection_number(parts.mountpoint);
+    std::string text = "holder " + std::to_string(::getpid()) + "\nworker " + std::to_string(worker) + "\nmountpoint " +
+                       escape_value(parts.mountpoint) + "\nboot " + boot + "passthrough " +
+                       escape_value(passthrough_text(header)) + "\n";
+    if (connection.ok()) text += "connection " + std::to_string(connection.value()) + "\n";
+    (void)replace_file(parts.run.get(), "engine", text, 0600, false).ok();
+}
+
+void remove_state(const EngineParts& parts) {
+    ::unlinkat(parts.run.get(), "engine", 0);
+    ::unlinkat(parts.run.get(), "control", 0);
+}
+
+// From here on nobody waits for us: what is said goes into run/<ct>/log.
+void detach_from_terminal(const EngineParts& parts) {
+    int log = ::openat(parts.run.get(), "log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null >= 0) {
+        ::dup2(null, 0);
+        ::dup2(null, 1);
+        ::dup2(log >= 0 ? log : null, 2);
+    }
+    if (log > 2) ::close(log);
+    if (null > 2) ::close(null);
+}
+
+// Waits for the first worker: true when the root is live.
+bool wait_until_live(int pipe) {
+    char byte;
+    ssize_t size;
+    do size = ::read(pipe, &byte, 1);
+    while (size < 0 && errno == EINTR);
+    return size == 1;
+}
+
+}  // namespace
+
+int run_holder(EngineParts& parts, UniqueFd ready) {
+    ::prctl(PR_SET_NAME, "tplfs-holder");
+    ::signal(SIGINT, SIG_IGN);
+    ::signal(SIGHUP, SIG_IGN);
+    ::signal(SIGTERM, SIG_IGN);
+    ::signal(SIGPIPE, SIG_IGN);
+    auto* header = static_cast<StateHeader*>(
+        ::mmap(nullptr, sizeof(StateHeader), PROT_READ | PROT_WRITE, MAP_SHARED, parts.state.get(), 0));
+    if (header == MAP_FAILED) return 1;
+
+    const pid_t holder = ::getpid();
+    int quick_deaths = 0;
+    for (;;) {
+        int live[2];
+        if (::pipe2(live, O_CLOEXEC) < 0) return 1;
+        const time_t started = ::time(nullptr);
+        pid_t worker = ::fork();
+        if (worker == 0) {
+            ::close(live[0]);
+            ready.reset();
+            int status = run_worker(parts, UniqueFd(live[1]), holder);
+            std::fflush(nullptr);
+            ::_exit(status);
+        }
+        ::close(live[1]);
+        if (worker < 0) {
+            ::close(live[0]);
+            ::sleep(1);  // no memory or no pids: clients wait until there are some
+            continue;
+        }
+        const bool is_live = wait_until_live(live[0]);
+        ::close(live[0]);
+        if (is_live) write_state(parts, worker, *header);
+        if (is_live && ready.valid()) {
+            char status = 0;
+            (void)!::write(ready.get(), &status, 1);
+            ready.reset();
+            detach_from_terminal(parts);
+        }
+
+        int status = 0;
+        while (::waitpid(worker, &status, 0) < 0 && errno == EINTR) {
+        }
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+            remove_state(parts);
+            return 0;
+        }
+        if (ready.valid()) {
+            // It never came up: take the mount away and let the command say why.
+            ::umount2(parts.mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+            remove_state(parts);
+            char code = static_cast<char>(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+            (void)!::write(ready.get(), &code, 1);
+            return 1;
+        }
+        header->restarts++;
+        quick_deaths = ::time(nullptr) - started < kQuickSeconds ? quick_deaths + 1 : 0;
+        if (quick_deaths > kMaxQuickDeaths) {
+            std::fprintf(stderr, "templatefs-engine: worker of %s dies at once, giving up\n", parts.container.c_str());
+            ::umount2(parts.mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+            remove_state(parts);
+            return 1;
+        }
+    }
+}
+
+}  // namespace templatefs

@@ -1,0 +1,161 @@
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "base/failure.h"
+#include "session/engine.h"
+#include "session/mount_point.h"
+
+namespace templatefs {
+namespace {
+
+constexpr long kOverlayfsMagic = 0x794c7630;  // OVERLAYFS_SUPER_MAGIC
+
+// The control socket is bound by a relative name from inside its folder: a socket address holds 108 bytes, a store's path may
+// be longer.
+Result<UniqueFd> listen_in(int folder) {
+    UniqueFd socket(TRY(checked(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0))));
+    UniqueFd here = TRY(open_at(AT_FDCWD, ".", O_PATH | O_DIRECTORY));
+    TRY(checked_void(::fchdir(folder)));
+    ::unlink("control");
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strcpy(address.sun_path, "control");
+    mode_t mask = ::umask(0177);
+    int bound = ::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address);
+    Errno error = Errno::last();
+    ::umask(mask);
+    (void)!::fchdir(here.get());
+    if (bound < 0) return error;
+    TRY(checked_void(::listen(socket.get(), 16)));
+    return socket;
+}
+
+Result<UniqueFd> open_or_make(int parent, const char* name, mode_t mode) {
+    if (::mkdirat(parent, name, mode) < 0 && errno != EEXIST) return Errno::last();
+    return open_at(parent, name, O_RDONLY | O_DIRECTORY);
+}
+
+// Fills `parts`; returns 0, or the exit status after the error has been said.
+int prepare(const MountOptions& options, EngineParts& parts) {
+    const char* ct = options.container.c_str();
+    parts.container = options.container;
+    char* absolute = ::realpath(options.mountpoint.c_str(), nullptr);
+    if (absolute == nullptr && errno == ENOTCONN) {
+        if (auto cleared = clear_dead_mount(options.mountpoint); !cleared.ok())
+            return fail(kExitFailed, "FAILED", "cannot take the dead mount at %s away: %s", options.mountpoint.c_str(),
+                        errno_text(cleared.error()));
+        absolute = ::realpath(options.mountpoint.c_str(), nullptr);
+    }
+    if (absolute == nullptr)
+        return fail(kExitFailed, "FAILED", "no mount point %s: %s", options.mountpoint.c_str(), std::strerror(errno));
+    parts.mountpoint = absolute;
+    std::free(absolute);
+    struct stat target;
+    if (::stat(parts.mountpoint.c_str(), &target) < 0 || !S_ISDIR(target.st_mode))
+        return fail(kExitUsage, "USAGE", "the mount point %s is no folder", parts.mountpoint.c_str());
+
+    parts.store = UniqueFd(::open(options.store.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!parts.store.valid())
+        return fail(kExitFailed, "FAILED", "cannot open the store %s: %s", options.store.c_str(), std::strerror(errno));
+    if (options.container.empty() || options.container.find('/') != std::string::npos || options.container[0] == '.')
+        return fail(kExitUsage, "USAGE", "not a container name: %s", ct);
+    auto area = PrivateArea::open(parts.store.get(), options.container);
+    if (!area.ok()) {
+        if (area.error_code() == ENOENT) return fail(kExitNoContainer, "CONTAINER_NOT_FOUND", "no container %s", ct);
+        if (area.error_code() == EUCLEAN)
+            return fail(kExitIntegrity, "INTEGRITY", "private/%s/container is broken", ct);
+        return fail(kExitFailed, "FAILED", "cannot open the private area of %s: %s", ct, errno_text(area.error()));
+    }
+    parts.tree = area.value().settings().tree;
+
+    auto lock = area.value().lock();
+    if (!lock.ok()) {
+        if (lock.error_code() == EWOULDBLOCK) return fail(kExitBusy, "BUSY", "%s is mounted already", ct);
+        return fail(kExitFailed, "FAILED", "cannot lock the private area of %s: %s", ct, errno_text(lock.error()));
+    }
+    parts.area_lock = lock.take();
+
+    auto trees = open_at(parts.store.get(), "trees", O_RDONLY | O_DIRECTORY);
+    auto objects = open_at(parts.store.get(), "objects", O_RDONLY | O_DIRECTORY);
+    if (!trees.ok() || !objects.ok())
+        return fail(kExitIntegrity, "INTEGRITY", "the store %s has no trees/ or objects/", options.store.c_str());
+    parts.trees = trees.take();
+    // Opened here only to say early, and clearly, what is wrong with it; each worker maps it for itself.
+    if (auto tree = TreeImage::open(parts.trees.get(), parts.tree.c_str()); !tree.ok()) {
+        if (tree.error_code() == ENOENT)
+            return fail(kExitIntegrity, "INTEGRITY", "tree %s, which %s is based on, is missing", parts.tree.c_str(), ct);
+        if (tree.error_code() == EUCLEAN)
+            return fail(kExitIntegrity, "BAD_TREE", "tree %s is broken (templatefs verify says more)", parts.tree.c_str());
+        return fail(kExitFailed, "FAILED", "cannot open tree %s: %s", parts.tree.c_str(), errno_text(tree.error()));
+    }
+    auto view = read_only_view(objects.value().get());
+    if (!view.ok())
+        return fail(kExitNoFuse, "FUSE_UNAVAILABLE", "cannot make a read-only mount of objects/: %s", errno_text(view.error()));
+    parts.objects = view.take();
+
+    auto runs = open_or_make(parts.store.get(), "run", 0711);
+    auto run = runs.ok() ? open_or_make(runs.value().get(), ct, 0700) : Result<UniqueFd>(runs.error());
+    if (!run.ok()) return fail(kExitFailed, "FAILED", "cannot make run/%s: %s", ct, errno_text(run.error()));
+    parts.run = run.take();
+    auto control = listen_in(parts.run.get());
+    if (!control.ok()) return fail(kExitFailed, "FAILED", "cannot make the control socket: %s", errno_text(control.error()));
+    parts.control = control.take();
+
+    parts.device = UniqueFd(::open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK));
+    if (!parts.device.valid())
+        return fail(kExitNoFuse, "FUSE_UNAVAILABLE", "cannot open /dev/fuse: %s", std::strerror(errno));
+    auto state = SharedState::create();
+    if (!state.ok()) return fail(kExitFailed, "FAILED", "no memory for the engine's state: %s", errno_text(state.error()));
+    parts.state = state.take();
+
+    struct statfs host;
+    parts.session.passthrough = options.passthrough;
+    if (::fstatfs(parts.store.get(), &host) == 0 && static_cast<long>(host.f_type) == kOverlayfsMagic)
+        parts.session.max_stack_depth = 2;
+    return 0;
+}
+
+}  // namespace
+
+int run_mount(const MountOptions& options) {
+    EngineParts parts;
+    if (int status = prepare(options, parts); status != 0) return status;
+    ::umask(0);
+
+    auto mounted = mount_root(parts.device.get(), parts.container, parts.mountpoint);
+    if (!mounted.ok()) {
+        ::unlinkat(parts.run.get(), "control", 0);
+        return fail(kExitNoFuse, "FUSE_UNAVAILABLE", "cannot mount on %s: %s", parts.mountpoint.c_str(),
+                    errno_text(mounted.error()));
+    }
+    int ready[2];
+    if (::pipe2(ready, O_CLOEXEC) < 0) return fail(kExitFailed, "FAILED", "no pipe: %s", std::strerror(errno));
+    if (options.foreground) {
+        ::close(ready[0]);
+        return run_holder(parts, UniqueFd(ready[1]));
+    }
+    pid_t holder = ::fork();
+    if (holder < 0) return fail(kExitFailed, "FAILED", "cannot fork: %s", std::strerror(errno));
+    if (holder == 0) {
+        ::close(ready[0]);
+        ::setsid();
+        // The current folder would keep a file system busy.
+        (void)!::chdir("/");
+        ::_exit(run_holder(parts, UniqueFd(ready[1])));
+    }
+    ::close(ready[1]);
+    char status = kExitFailed;
+    ssize_t size;
+    do size = ::read(ready[0], &status, 1);
+    while (size < 0 && errno == EINTR);
+    if (size != 1) return fail(kExitFailed, "ENGINE_FAILED", "the engine of %s died while starting", parts.container.c_str());
+    return status;
+}
+
+}  // namespace templatefs

@@ -1,0 +1,58 @@
+#pragma once
+// One connection to the kernel: takes messages, has them answered, sends each answer exactly once.
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <span>
+
+#include "inode/root.h"
+#include "ops/operation.h"
+#include "wire/reply.h"
+#include "wire/request.h"
+
+namespace templatefs {
+
+struct SessionOptions {
+    bool passthrough = true;
+    uint32_t max_stack_depth = 1;  // 2 when the store lies on a stacked file system
+};
+
+class Session {
+public:
+    enum class Step {
+        Served,  // a message was read and dealt with
+        Idle,    // none is waiting
+        Ended,   // the connection is gone: unmounted or aborted
+    };
+
+    // `device` is /dev/fuse (or a socket with message boundaries, in tests), non-blocking if step() must not wait.
+    Session(Root& root, int device, SessionOptions options);
+
+    // Asks the kernel to send requests again that a dead worker had read but not answered.
+    Result<void> request_resend();
+
+    // Reads and serves one message. Errors of the device that do not end the connection are returned.
+    Result<Step> step();
+
+    // Serves one message that was read elsewhere; what has to be sent is in the result (empty: nothing).
+    std::span<const std::byte> serve(std::span<const std::byte> message);
+
+    bool initialized() { return root_.header().initialized != 0; }
+
+private:
+    void dispatch(Request& request);
+    Result<void> op_init(Request& request);
+    void after_init();
+    // The kernel had given the request up when its answer came: it will not release what the answer opened.
+    void take_back(const Request& request, std::span<const std::byte> answer);
+
+    Root& root_;
+    int device_;
+    SessionOptions options_;
+    std::span<std::byte> input_;
+    std::span<std::byte> output_;
+    Reply reply_;
+};
+
+}  // namespace templatefs

@@ -1,0 +1,58 @@
+#include "testing/engine_thread.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace templatefs::testing {
+
+EngineThread::EngineThread(TestStore& store, FakeKernel& kernel) : kernel_(kernel), memory_(SharedState::create().take()) {
+    state_.emplace(SharedState::attach(memory_.get()).take());
+    root_.emplace(store.parts(), *state_);
+    if (auto recovered = root_->recover(); !recovered.ok()) {
+        std::fprintf(stderr, "engine_thread: cannot recover: errno %d\n", recovered.error_code());
+        std::abort();
+    }
+    start();
+}
+
+EngineThread::EngineThread(TestStore& store, FakeKernel& kernel, EngineThread& dead)
+    : kernel_(kernel), memory_(::fcntl(dead.memory_.get(), F_DUPFD_CLOEXEC, 0)) {
+    state_.emplace(SharedState::attach(memory_.get()).take());
+    root_.emplace(store.parts(), *state_);
+    start();
+}
+
+void EngineThread::start() {
+    ::signal(SIGPIPE, SIG_IGN);
+    session_.emplace(*root_, kernel_.engine_fd(), SessionOptions{.passthrough = false});
+    thread_ = std::thread([this] {
+        for (;;) {
+            auto step = session_->step();
+            // A socket says so in other words than /dev/fuse.
+            if (!step.ok() && (step.error_code() == EPIPE || step.error_code() == ECONNRESET)) return;
+            if (!step.ok()) {
+                std::fprintf(stderr, "engine_thread: errno %d\n", step.error_code());
+                std::abort();
+            }
+            if (step.value() == Session::Step::Ended) return;
+        }
+    });
+}
+
+void EngineThread::kill() {
+    kernel_.hang_up();
+    if (thread_.joinable()) thread_.join();
+}
+
+void EngineThread::stop() {
+    kill();
+    root_->finish();
+}
+
+EngineThread::~EngineThread() { kill(); }
+
+}  // namespace templatefs::testing

@@ -1,0 +1,212 @@
+#include "tools/scan.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/failure.h"
+#include "base/output.h"
+#include "private/area.h"
+#include "private/node_xattr.h"
+#include "tools/options.h"
+#include "tree/tree_image.h"
+
+namespace templatefs {
+namespace {
+
+std::string_view kind_of(const HostStat& stat, const std::optional<NodeInfo>& info) {
+    switch (stat.stx_mode & S_IFMT) {
+        case S_IFREG:
+            return info && info->is_link() ? "link" : "file";
+        case S_IFDIR:
+            return info && info->origin != kNoOrigin ? "merged" : "dir";
+        case S_IFLNK:
+            return "symlink";
+        case S_IFCHR:
+            return !info && is_whiteout_device(stat) ? "whiteout" : "char";
+        case S_IFBLK:
+            return "block";
+        case S_IFIFO:
+            return "fifo";
+        default:
+            return "socket";
+    }
+}
+
+class Scan {
+public:
+    Scan(PrivateArea& area, TreeImage& tree) : area_(area), tree_(tree), output_(STDOUT_FILENO) {}
+
+    Result<void> run() {
+        Place root{area_.root(), "."};
+        auto info = TRY(read_node_info(root));
+        // Before its first change the root folder is only the tree's.
+        HostStat stat = TRY(host_stat(root));
+        if (!info) {
+            info.emplace();
+            info->ino = 1;
+            info->origin = 0;
+            TreeNode node = TRY(tree_.node(0));
+            stat.stx_mode = static_cast<uint16_t>(node.mode);
+            stat.stx_uid = node.uid;
+            stat.stx_gid = node.gid;
+            stat.stx_mtime.tv_sec = node.mtime_sec;
+            stat.stx_mtime.tv_nsec = node.mtime_nsec;
+        }
+        record("/", stat, info);
+        TRY(folder(area_.root(), ""));
+        TRY(indexed());
+        return output_.flush();
+    }
+
+private:
+    // Depth-first with one descriptor for each level above; a container's folders can be deep, so each level is opened
+    // from the one before and closed when it is done.
+    Result<void> folder(int parent, const std::string& path) {
+        UniqueFd fd = TRY(open_at(parent, ".", O_RDONLY | O_DIRECTORY));
+        DIR* stream = ::fdopendir(fd.get());
+        if (stream == nullptr) return Errno::last();
+        fd.release();
+        std::unique_ptr<DIR, int (*)(DIR*)> closer(stream, ::closedir);
+        std::vector<std::string> folders;
+        while (const dirent* entry = ::readdir(stream)) {
+            if (std::strcmp(entry->d_name, ".") == 0 || std::strcmp(entry->d_name, "..") == 0) continue;
+            Place place{::dirfd(stream), entry->d_name};
+            auto stat = host_stat(place);
+            if (!stat.ok() && stat.error_code() == ENOENT) continue;  // the container removed it meanwhile
+            HostStat found = TRY(std::move(stat));
+            auto info = TRY(read_node_info(place));
+            if (info && info->indexed && !S_ISDIR(found.stx_mode)) note_name(info->ino);
+            record(path + "/" + entry->d_name, found, info);
+            if (S_ISDIR(found.stx_mode)) folders.emplace_back(entry->d_name);
+        }
+        for (const std::string& name : folders) {
+            auto opened = open_at(::dirfd(stream), name.c_str(), O_RDONLY | O_DIRECTORY);
+            if (!opened.ok()) {
+                if (opened.error_code() == ENOENT || opened.error_code() == ENOTDIR) continue;
+                return opened.error();
+            }
+            TRY(folder(opened.value().get(), path + "/" + name));
+        }
+        return {};
+    }
+
+    // Inodes that no path in root/ leads to: hard links that are only in the tree, and unlinked files that are open.
+    Result<void> indexed() {
+        UniqueFd fd = TRY(open_at(area_.inodes(), ".", O_RDONLY | O_DIRECTORY));
+        DIR* stream = ::fdopendir(fd.get());
+        if (stream == nullptr) return Errno::last();
+        fd.release();
+        std::unique_ptr<DIR, int (*)(DIR*)> closer(stream, ::closedir);
+        std::sort(named_.begin(), named_.end());
+        while (const dirent* entry = ::readdir(stream)) {
+            if (entry->d_name[0] == '.') continue;
+            Place place{::dirfd(stream), entry->d_name};
+            auto stat = host_stat(place);
+            if (!stat.ok() && stat.error_code() == ENOENT) continue;
+            auto info = TRY(read_node_info(place));
+            if (!info || std::binary_search(named_.begin(), named_.end(), info->ino)) continue;
+            std::string path = std::string("inode:") + entry->d_name;
+            if (info->tree_links > 0 && info->origin != kNoOrigin) path = TRY(tree_path(info->origin));
+            record(path, stat.value(), info);
+        }
+        return {};
+    }
+
+    Result<std::string> tree_path(NodeIndex index) {
+        std::string path;
+        for (uint32_t depth = 0; index != 0; depth++) {
+            if (depth > tree_.node_count()) return Errno(EUCLEAN);
+            TreeNode node = TRY(tree_.node(index));
+            TreeNode parent = TRY(tree_.node(node.parent));
+            std::string_view name;
+            for (uint32_t i = 0; i < parent.data_b && name.empty(); i++) {
+                TreeEntry entry = TRY(tree_.entry(parent, i));
+                if (entry.node == index) name = entry.name;
+            }
+            path = "/" + std::string(name) + path;
+            index = node.parent;
+        }
+        return path;
+    }
+
+    void note_name(uint64_t ino) { named_.push_back(ino); }
+
+    void field(std::string_view text) {
+        output_.put(text);
+        output_.put('\0');
+    }
+
+    void record(const std::string& path, const HostStat& stat, const std::optional<NodeInfo>& info) {
+        char text[96];
+        field(kind_of(stat, info));
+        field(path);
+        std::snprintf(text, sizeof text, "%llu", info ? static_cast<unsigned long long>(info->ino) : 0ULL);
+        field(text);
+        std::snprintf(text, sizeof text, "%o %u %u", stat.stx_mode, stat.stx_uid, stat.stx_gid);
+        field(text);
+        std::snprintf(text, sizeof text, "%llu", static_cast<unsigned long long>(stat.stx_size));
+        field(text);
+        std::snprintf(text, sizeof text, "%llu", static_cast<unsigned long long>(stat.stx_blocks) * 512);
+        field(text);
+        std::snprintf(text, sizeof text, "%lld.%09u", static_cast<long long>(stat.stx_mtime.tv_sec), stat.stx_mtime.tv_nsec);
+        field(text);
+        if (info && info->origin != kNoOrigin) std::snprintf(text, sizeof text, "%u", info->origin);
+        else std::strcpy(text, "-");
+        field(text);
+        if (info && info->is_link()) {
+            ObjectPath object = object_path(info->object);
+            // "xx/yyyy…" without the slash
+            field(std::string(object.text, 2) + (object.text + 3));
+        } else {
+            field("-");
+        }
+        unsigned indexed = info && info->indexed ? 1 : 0;
+        std::snprintf(text, sizeof text, "%u", stat.stx_nlink - indexed + (info ? info->tree_links : 0));
+        field(text);
+        output_.put('\0');
+    }
+
+    PrivateArea& area_;
+    TreeImage& tree_;
+    Output output_;
+    std::vector<uint64_t> named_;
+};
+
+}  // namespace
+
+int run_scan(int argc, char** argv) {
+    Options options(argc, argv);
+    std::string store, container;
+    if (!options.value("--store", store) || !options.value("--container", container) || options.rest() != nullptr)
+        return fail(kExitUsage, "USAGE", "scan --store DIR --container CT");
+    UniqueFd folder(::open(store.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!folder.valid()) return fail(kExitFailed, "FAILED", "cannot open the store %s: %s", store.c_str(), std::strerror(errno));
+    auto area = PrivateArea::open(folder.get(), container);
+    if (!area.ok()) {
+        if (area.error_code() == ENOENT)
+            return fail(kExitNoContainer, "CONTAINER_NOT_FOUND", "no container %s", container.c_str());
+        return fail(area.error_code() == EUCLEAN ? kExitIntegrity : kExitFailed, "INTEGRITY",
+                    "cannot open the private area of %s: %s", container.c_str(), errno_text(area.error()));
+    }
+    auto trees = open_at(folder.get(), "trees", O_RDONLY | O_DIRECTORY);
+    auto tree = trees.ok() ? TreeImage::open(trees.value().get(), area.value().settings().tree.c_str())
+                           : Result<TreeImage>(trees.error());
+    if (!tree.ok())
+        return fail(kExitIntegrity, "BAD_TREE", "cannot open tree %s: %s", area.value().settings().tree.c_str(),
+                    errno_text(tree.error()));
+    auto done = Scan(area.value(), tree.value()).run();
+    if (!done.ok())
+        return fail(done.error_code() == EUCLEAN ? kExitIntegrity : kExitFailed, "INTEGRITY",
+                    "cannot read the private area of %s: %s", container.c_str(), errno_text(done.error()));
+    return 0;
+}
+
+}  // namespace templatefs

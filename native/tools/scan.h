@@ -1,0 +1,8 @@
+#pragma once
+
+namespace templatefs {
+
+// `scan --store DIR --container CT`: the private area as records on stdout, docs/protocols/control.md.
+int run_scan(int argc, char** argv);
+
+}  // namespace templatefs
