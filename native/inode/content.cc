@@ -86,10 +86,12 @@ Result<int32_t> Root::backing(const File& file) {
 void Root::close_backing(Node& node) {
     if (node.backing == 0) return;
     auto id = static_cast<uint32_t>(node.backing);
-    // Opens that use it keep their own reference.
-    (void)::ioctl(fuse_, FUSE_DEV_IOC_BACKING_CLOSE, &id);
     nodes_.set(node.backing, 0);
     nodes_.set(header().backings, header().backings - 1);
+    // Forgotten before it is closed: a number that we still believed in might be given to another file.
+    state_.commit();
+    // Opens that use it keep their own reference.
+    (void)::ioctl(fuse_, FUSE_DEV_IOC_BACKING_CLOSE, &id);
 }
 
 void Root::opened(Node& node, bool writable) {

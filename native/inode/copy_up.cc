@@ -157,33 +157,70 @@ Result<Node*> Root::copy_up_folder(Node& parent, NodeIndex index, const TreeNode
     DirRef parent_dir = TRY(dir(parent));
     std::string staged_name = staging_name();
     Place staged{area_.staging(), staged_name.c_str()};
+    Place target{parent_dir->fd.get(), name.data()};
     TRY(checked_void(::mkdirat(staged.folder, staged.name, 0700)));
     NodeInfo info;
     info.ino = uint64_t{index} + 1;
     info.origin = index;
+    Intent intent{};
+    intent.kind = IntentKind::Materialize;
+    intent.flags = kIntentDirectory;
+    intent.ino = info.ino;
+    intent.folder = parent.nodeid;
+    intent.set_name(name);
     auto made = [&]() -> Result<void> {
         TRY(write_node_info(staged, info));
         TRY(copy_metadata(staged, tree));
-        KeepTimes times = TRY(KeepTimes::of({parent_dir->fd.get(), "."}));
-        TRY(host_rename(staged, {parent_dir->fd.get(), name.data()}, RENAME_NOREPLACE));
-        return times.restore();
+        return put_in_place(staged, target, intent);
     }();
     if (!made.ok()) {
         (void)host_unlink(staged, AT_REMOVEDIR).ok();
         return made.error();
     }
-    Node* node = nodes_.find(info.ino);
-    if (node == nullptr) node = TRY(nodes_.create(info.ino, info.ino));
-    node->mode = S_IFDIR;
-    node->origin = index;
-    nodes_.add_flag(*node, kNodePrivate | kNodeMerged);
-    TRY(nodes_.move(*node, &parent, name));
-    if (parent_dir->scanned) {
-        TreeNode parent_tree = TRY(tree_node(parent.origin));
-        auto position = tree_.find(parent_tree, name);
-        if (position.ok()) parent_dir->overridden[position.value()] = true;
+    return nodes_.find(info.ino);
+}
+
+// Moves a staged copy to where its tree entry shows, without a trace in the folder's times, and notes it.
+Result<void> Root::put_in_place(Place staged, Place target, const Intent& intent) {
+    state_.arm(intent);
+    auto moved = [&]() -> Result<void> {
+        if (intent.folder == 0) return host_rename(staged, target, RENAME_NOREPLACE);
+        KeepTimes times = TRY(KeepTimes::of({target.folder, "."}));
+        TRY(host_rename(staged, target, RENAME_NOREPLACE));
+        return times.restore();
+    }();
+    if (moved.ok()) moved = note_materialized(intent);
+    state_.disarm(false);
+    return moved;
+}
+
+Result<void> Root::note_materialized(const Intent& intent) {
+    Node* node = nodes_.find(intent.ino);
+    if (node == nullptr) {
+        node = TRY(nodes_.create(intent.ino, intent.ino));
+        node->origin = static_cast<NodeIndex>(intent.ino - 1);
+        node->mode = TRY(tree_node(node->origin)).mode & S_IFMT;
     }
-    return node;
+    uint32_t flags = kNodePrivate;
+    if ((intent.flags & kIntentDirectory) != 0) flags |= kNodeMerged;
+    if ((intent.flags & kIntentLink) != 0) flags |= kNodeLink;
+    if ((intent.flags & kIntentIndexed) != 0) flags |= kNodeIndexed;
+    nodes_.add_flag(*node, flags);
+    nodes_.set(node->tree_links, intent.value);
+    Node* parent = nullptr;
+    if (intent.folder != 0) {
+        parent = nodes_.find(intent.folder);
+        if (parent == nullptr) return Errno(ESTALE);
+        TRY(nodes_.move(*node, parent, intent.name()));
+    }
+    // Made empty, for an open that truncates: opens from before may hold the tree's object.
+    if (S_ISREG(node->mode) && (intent.flags & kIntentLink) == 0) TRY(note_own_content(intent));
+    if (parent == nullptr) return {};
+    if (DirRef handle = dirs_.find(parent->nodeid); handle && handle->scanned) {
+        auto position = tree_.find(TRY(tree_node(parent->origin)), intent.name());
+        if (position.ok()) handle->overridden[position.value()] = true;
+    }
+    return {};
 }
 
 Result<void> Root::materialize(File& file) { return materialize_as(file, false); }
@@ -238,29 +275,20 @@ Result<void> Root::materialize_as(File& file, bool empty) {
         }
         TRY(write_node_info(staged, info));
         TRY(copy_metadata(staged, file.tree));
-        if (parent_dir == nullptr) return host_rename(staged, target, RENAME_NOREPLACE);
-        KeepTimes times = TRY(KeepTimes::of({target.folder, "."}));
-        TRY(host_rename(staged, target, RENAME_NOREPLACE));
-        return times.restore();
+        Intent intent{};
+        intent.kind = IntentKind::Materialize;
+        intent.flags = (info.is_link() ? uint32_t{kIntentLink} : 0U) | (info.indexed ? uint32_t{kIntentIndexed} : 0U);
+        intent.ino = info.ino;
+        intent.value = info.tree_links;
+        intent.folder = parent != nullptr ? parent->nodeid : 0;
+        intent.set_name(name);
+        return put_in_place(staged, target, intent);
     }();
     if (!made.ok()) {
         (void)host_unlink(staged).ok();
         return made;
     }
-
-    Node* node = TRY(node_of(file));
-    nodes_.set(node->tree_links, info.tree_links);
-    uint32_t flags = kNodePrivate;
-    if (info.is_link()) flags |= kNodeLink;
-    if (info.indexed) flags |= kNodeIndexed;
-    nodes_.add_flag(*node, flags);
-    if (!info.indexed) {
-        TRY(nodes_.move(*node, parent, name));
-        if (parent_dir->scanned) {
-            auto position = tree_.find(TRY(tree_node(file.tree.parent)), name);
-            if (position.ok()) parent_dir->overridden[position.value()] = true;
-        }
-    }
+    file.node = nodes_.find_ino(info.ino);
     return {};
 }
 
@@ -271,15 +299,30 @@ bool Root::has_own_content(const File& file) const {
 Result<void> Root::own_content(File& file, bool truncate) {
     if (!S_ISREG(file.type())) return Errno(EINVAL);
     if (has_own_content(file)) return {};
+    const uint64_t ino = file.ino();
+    const Node* before = file.node;
+    open_files_.erase(file.nodeid());
     if (!file.is_private()) TRY(materialize_as(file, truncate));
-    Node& node = *file.node;
-    open_files_.erase(node.nodeid);
-    if ((node.flags & kNodeLink) != 0) {
-        PinnedPlace at = TRY(place(node));
+    if ((file.node->flags & kNodeLink) != 0) {
+        PinnedPlace at = TRY(place(*file.node));
         NodeInfo info = TRY(node_info(at));
-        TRY(fill_content(at, info, truncate));
-        nodes_.drop_flag(node, kNodeLink);
+        auto filled = info.is_link() ? fill_content(at, info, truncate) : Result<void>();
+        Intent intent{};
+        intent.ino = ino;
+        if (filled.ok()) filled = note_own_content(intent);
+        state_.disarm(false);
+        TRY(std::move(filled));
+        file.node = nodes_.find_ino(ino);
     }
+    if (before == nullptr || before == file.node) return {};
+    return Errno(ESTALE);
+}
+
+Result<void> Root::note_own_content(const Intent& intent) {
+    Node* found = nodes_.find_ino(intent.ino);
+    if (found == nullptr) return {};
+    Node& node = *found;
+    nodes_.drop_flag(node, kNodeLink);
     if (node.opens == 0 || (node.flags & kNodeCached) != 0) {
         close_backing(node);
         return {};
@@ -297,8 +340,7 @@ Result<void> Root::own_content(File& file, bool truncate) {
         TRY(nodes_.move(node, nullptr, ""));
     }
     nodes_.supersede(node, *fresh);
-    file.node = fresh;
-    return Errno(ESTALE);
+    return {};
 }
 
 Result<NodeInfo> Root::node_info(Place place) {
@@ -327,6 +369,10 @@ Result<void> Root::fill_content(Place place, NodeInfo& info, bool truncate) {
         TRY(std::move(copied));
     }
     info.kind = NodeInfo::Kind::Own;
+    Intent intent{};
+    intent.kind = IntentKind::OwnContent;
+    intent.ino = info.ino;
+    state_.arm(intent);
     return write_node_info(place, info);
 }
 

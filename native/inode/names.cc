@@ -50,13 +50,14 @@ Result<void> make_inode(Place place, const Root::NewEntry& entry, uint32_t mode)
 }  // namespace
 
 // Owner, mode and node xattr of an inode that was just made in a folder whose owner and mode are `parent`.
-Result<void> Root::dress(Place place, const NewEntry& entry, uint32_t mode, const HostStat& parent, const NodeInfo& info) {
+Result<void> Root::dress(Place place, uint32_t mode, uint32_t uid, uint32_t gid, const HostStat& parent,
+                         const NodeInfo& info) {
     TRY(write_node_info(place, info));
     bool inherits = (parent.stx_mode & S_ISGID) != 0;
-    uint32_t gid = inherits ? parent.stx_gid : entry.gid;
+    if (inherits) gid = parent.stx_gid;
     HostStat made = TRY(host_stat(place));
-    if (made.stx_uid != entry.uid || made.stx_gid != gid) {
-        TRY(host_chown(place, entry.uid, gid));
+    if (made.stx_uid != uid || made.stx_gid != gid) {
+        TRY(host_chown(place, uid, gid));
         made.stx_mode &= static_cast<uint16_t>(~(S_ISUID | S_ISGID));
     }
     if (S_ISLNK(mode)) return {};
@@ -84,50 +85,67 @@ Result<File> Root::make(Folder& folder, std::string_view name, const NewEntry& e
         if (found.ok()) position = found.value();
     }
 
-    auto direct = position ? Result<void>(Errno(EEXIST)) : make_inode(target, entry, mode);
-    if (direct.ok()) {
-        auto dressed = dress(target, entry, mode, parent, info);
-        if (!dressed.ok()) {
-            (void)host_unlink(target, S_ISDIR(mode) ? AT_REMOVEDIR : 0).ok();
-            return dressed.error();
-        }
-    } else if (direct.error_code() != EEXIST) {
-        return direct.error();
-    } else {
+    Intent intent{};
+    intent.kind = IntentKind::Make;
+    intent.folder = folder.node->nodeid;
+    intent.ino = info.ino;
+    intent.mode = mode;
+    intent.uid = entry.uid;
+    intent.gid = entry.gid;
+    intent.set_name(name);
+    state_.arm(intent);
+    auto made = position ? Result<void>(Errno(EEXIST)) : make_inode(target, entry, mode);
+    if (made.ok()) {
+        made = dress(target, mode, entry.uid, entry.gid, parent, info);
+        if (!made.ok()) (void)host_unlink(target, S_ISDIR(mode) ? AT_REMOVEDIR : 0).ok();
+    } else if (made.error_code() == EEXIST) {
         // A whiteout is in the way: it must not be gone before the new entry is there.
-        const bool over_whiteout = TRY(has_whiteout(target));
-        std::string staged_name = staging_name();
-        UniqueFd acl_folder;
-        Place staged{area_.staging(), staged_name.c_str()};
-        if (acl) {
-            // The host applies the default ACL of the folder that an inode is made in.
-            TRY(checked_void(::mkdirat(staged.folder, staged.name, 0700)));
-            acl_folder = TRY(open_at(staged.folder, staged.name, O_RDONLY | O_DIRECTORY));
-            std::byte value[4096];
-            size_t size = TRY(host_getxattr(in_folder(folder, "."), kDefaultAcl, value));
-            TRY(host_setxattr({acl_folder.get(), "."}, kDefaultAcl, std::span(value).first(size), 0));
-            staged = {acl_folder.get(), "n"};
-        }
-        auto made = [&]() -> Result<void> {
-            TRY(make_inode(staged, entry, mode));
-            TRY(dress(staged, entry, mode, parent, info));
-            if (!over_whiteout) return host_rename(staged, target, RENAME_NOREPLACE);
-            if (!S_ISDIR(mode)) return host_rename(staged, target, 0);
-            TRY(host_rename(staged, target, RENAME_EXCHANGE));
-            return host_unlink(staged);
-        }();
-        if (!made.ok()) (void)remove_tree(staged).ok();
-        if (acl) (void)host_unlink({area_.staging(), staged_name.c_str()}, AT_REMOVEDIR).ok();
-        TRY(std::move(made));
+        made = make_over_whiteout(folder, target, entry, mode, acl, parent, info);
     }
-    note_overridden(folder, position, S_ISDIR(mode) ? 1 : 0);
-
     File file;
-    file.node = TRY(nodes_.create(0, info.ino));
-    file.node->mode = mode & S_IFMT;
-    nodes_.add_flag(*file.node, kNodePrivate);
-    TRY(nodes_.move(*file.node, folder.node, name));
+    if (made.ok()) {
+        note_overridden(folder, position, S_ISDIR(mode) ? 1 : 0);
+        auto created = nodes_.create(0, info.ino);
+        if (created.ok()) {
+            file.node = created.value();
+            file.node->mode = mode & S_IFMT;
+            nodes_.add_flag(*file.node, kNodePrivate);
+            made = nodes_.move(*file.node, folder.node, name);
+        } else {
+            made = created.error();
+        }
+    }
+    state_.disarm(made.ok());
+    TRY(std::move(made));
     return file;
+}
+
+Result<void> Root::make_over_whiteout(Folder& folder, Place target, const NewEntry& entry, uint32_t mode, bool acl,
+                                      const HostStat& parent, const NodeInfo& info) {
+    const bool over_whiteout = TRY(has_whiteout(target));
+    std::string staged_name = staging_name();
+    UniqueFd acl_folder;
+    Place staged{area_.staging(), staged_name.c_str()};
+    if (acl) {
+        // The host applies the default ACL of the folder that an inode is made in.
+        TRY(checked_void(::mkdirat(staged.folder, staged.name, 0700)));
+        acl_folder = TRY(open_at(staged.folder, staged.name, O_RDONLY | O_DIRECTORY));
+        std::byte value[4096];
+        size_t size = TRY(host_getxattr(in_folder(folder, "."), kDefaultAcl, value));
+        TRY(host_setxattr({acl_folder.get(), "."}, kDefaultAcl, std::span(value).first(size), 0));
+        staged = {acl_folder.get(), "n"};
+    }
+    auto made = [&]() -> Result<void> {
+        TRY(make_inode(staged, entry, mode));
+        TRY(dress(staged, mode, entry.uid, entry.gid, parent, info));
+        if (!over_whiteout) return host_rename(staged, target, RENAME_NOREPLACE);
+        if (!S_ISDIR(mode)) return host_rename(staged, target, 0);
+        TRY(host_rename(staged, target, RENAME_EXCHANGE));
+        return host_unlink(staged);
+    }();
+    if (!made.ok()) (void)remove_tree(staged).ok();
+    if (acl) (void)host_unlink({area_.staging(), staged_name.c_str()}, AT_REMOVEDIR).ok();
+    return made;
 }
 
 Result<File> Root::make_unnamed(Folder& folder, const NewEntry& entry) {
@@ -140,7 +158,7 @@ Result<File> Root::make_unnamed(Folder& folder, const NewEntry& entry) {
     Place target{area_.inodes(), name.text};
     uint32_t mode = acl ? entry.mode : entry.mode & ~entry.umask;
     TRY(make_inode(target, entry, mode));
-    if (auto dressed = dress(target, entry, mode, parent, info); !dressed.ok()) {
+    if (auto dressed = dress(target, mode, entry.uid, entry.gid, parent, info); !dressed.ok()) {
         (void)host_unlink(target).ok();
         return dressed.error();
     }
@@ -152,27 +170,54 @@ Result<File> Root::make_unnamed(Folder& folder, const NewEntry& entry) {
 }
 
 // Takes the host entry away, leaving a whiteout where the tree's entry must stay hidden.
-Result<void> Root::remove_entry(Folder& folder, std::string_view name, bool whiteout) {
+Result<void> Root::remove_entry(Folder& folder, std::string_view name, const Child& child) {
     Place target = in_folder(folder, name);
-    if (!whiteout) return host_unlink(target);
     std::string staged_name = staging_name();
     Place staged{area_.staging(), staged_name.c_str()};
-    TRY(host_rename(target, staged, RENAME_WHITEOUT));
-    return host_unlink(staged);
+    if (!S_ISDIR(child.file.type())) {
+        if (!child.position) return host_unlink(target);
+        TRY(host_rename(target, staged, RENAME_WHITEOUT));
+        return host_unlink(staged);
+    }
+    if (child.position) {
+        TRY(make_whiteout(staged));
+        TRY(host_rename(staged, target, RENAME_EXCHANGE));
+        return remove_tree(staged);
+    }
+    auto gone = host_unlink(target, AT_REMOVEDIR);
+    if (gone.ok() || gone.error_code() != ENOTEMPTY) return gone;
+    // It looks empty but holds whiteouts.
+    TRY(host_rename(target, staged, 0));
+    return remove_tree(staged);
 }
 
 Result<void> Root::index_node(Node& node) {
     if ((node.flags & kNodeIndexed) != 0) return {};
     PinnedPlace at = TRY(place(node));
-    NodeInfo info = TRY(node_info(at));
     InodeName name(node.ino);
     Place target{area_.inodes(), name.text};
+    Intent intent{};
+    intent.kind = IntentKind::Index;
+    intent.ino = node.ino;
+    state_.arm(intent);
     auto linked = host_link(at, target);
-    if (!linked.ok() && linked.error_code() != EEXIST) return linked;
-    info.indexed = true;
-    TRY(write_node_info(target, info));
-    nodes_.add_flag(node, kNodeIndexed);
-    return nodes_.move(node, nullptr, "");
+    if (linked.ok() || linked.error_code() == EEXIST) linked = note_indexed(intent);
+    state_.disarm(false);
+    return linked;
+}
+
+Result<void> Root::note_indexed(const Intent& intent) {
+    InodeName name(intent.ino);
+    Place target{area_.inodes(), name.text};
+    NodeInfo info = TRY(node_info(target));
+    if (!info.indexed) {
+        info.indexed = true;
+        TRY(write_node_info(target, info));
+    }
+    Node* node = nodes_.find_ino(intent.ino);
+    if (node == nullptr) return {};
+    nodes_.add_flag(*node, kNodeIndexed);
+    return nodes_.move(*node, nullptr, "");
 }
 
 // An entry that is only in the tree becomes a private one: what follows need not care where it came from.
@@ -183,17 +228,32 @@ Result<void> Root::materialize_entry(Folder& folder, std::string_view name, Chil
     Place target = in_folder(folder, name);
     if ((node.flags & kNodeIndexed) != 0) {
         // One of the tree's names turns into a host link.
+        Intent intent{};
+        intent.kind = IntentKind::TreeName;
+        intent.folder = folder.node->nodeid;
+        intent.ino = node.ino;
+        intent.value = node.tree_links > 0 ? node.tree_links - 1 : 0;
+        intent.set_name(name);
+        state_.arm(intent);
         InodeName inode(node.ino);
-        Place at{area_.inodes(), inode.text};
-        TRY(host_link(at, target));
-        NodeInfo info = TRY(node_info(at));
-        if (info.tree_links > 0) info.tree_links--;
-        TRY(write_node_info(at, info));
-        nodes_.set(node.tree_links, info.tree_links);
+        auto linked = host_link({area_.inodes(), inode.text}, target);
+        if (linked.ok()) linked = note_tree_name(intent);
+        state_.disarm(false);
+        TRY(std::move(linked));
     }
     note_overridden(folder, child.position, 0);
     child.entry = true;
     child.stat = TRY(host_stat(target));
+    return {};
+}
+
+Result<void> Root::note_tree_name(const Intent& intent) {
+    InodeName name(intent.ino);
+    Place at{area_.inodes(), name.text};
+    NodeInfo info = TRY(node_info(at));
+    info.tree_links = intent.value;
+    TRY(write_node_info(at, info));
+    if (Node* node = nodes_.find_ino(intent.ino)) nodes_.set(node->tree_links, info.tree_links);
     return {};
 }
 
@@ -210,39 +270,62 @@ Result<void> Root::keep_open_file(Folder& folder, std::string_view name, Child& 
     return {};
 }
 
-// After one name of `child` is gone.
-Result<void> Root::name_removed(Child& child) {
-    if (!child.entry) {
+Result<void> Root::name_removed(uint64_t ino, bool entry, const HostStat& stat) {
+    if (!entry) {
         // A tree file with one name: it shows its tree attributes with no links for those that still have it.
-        Node* node = TRY(node_of(child.file));
+        File file = TRY(this->file(ino));
+        Node* node = TRY(node_of(file));
         nodes_.add_flag(*node, kNodeDeleted);
         dirs_.erase(node->nodeid);
         return {};
     }
-    Node& node = *child.file.node;
+    Node* found = nodes_.find_ino(ino);
+    if (found == nullptr || (found->flags & kNodeDeleted) != 0) return {};
+    Node& node = *found;
     if (S_ISDIR(node.mode)) {
         nodes_.add_flag(node, kNodeDeleted);
         nodes_.drop_flag(node, kNodeMerged);
         dirs_.erase(node.nodeid);
-        TRY(bury(node, child.stat));
+        TRY(bury(node, stat));
         return nodes_.move(node, nullptr, "");
     }
-    const uint32_t left = TRY(names_left(node, child.stat));
-    if (left > 1) return {};
+    if (TRY(names_left(node, stat)) > 1) return {};
+    if ((node.flags & kNodeIndexed) != 0 && node.opens > 0) {
+        nodes_.add_flag(node, kNodeDeleted);
+        return {};
+    }
+    TRY(bury(node, stat));
+    if ((node.flags & kNodeIndexed) != 0) {
+        InodeName inode(node.ino);
+        (void)host_unlink({area_.inodes(), inode.text}).ok();
+        nodes_.drop_flag(node, kNodeIndexed);
+    } else {
+        TRY(nodes_.move(node, nullptr, ""));
+    }
     nodes_.add_flag(node, kNodeDeleted);
-    if ((node.flags & kNodeIndexed) == 0) {
-        close_backing(node);
-        open_files_.erase(node.nodeid);
-        TRY(bury(node, child.stat));
-        return nodes_.move(node, nullptr, "");
-    }
-    if (node.opens > 0) return {};
-    close_backing(node);
     open_files_.erase(node.nodeid);
-    TRY(bury(node, child.stat));
-    InodeName inode(node.ino);
-    (void)host_unlink({area_.inodes(), inode.text}).ok();
-    nodes_.drop_flag(node, kNodeIndexed);
+    close_backing(node);
+    return {};
+}
+
+Result<void> Root::note_removed(const Intent& intent) {
+    return name_removed(intent.ino, (intent.flags & kIntentEntry) != 0, intent.stat);
+}
+
+Result<void> Root::remove_name(Folder& folder, std::string_view name, Child& child) {
+    Intent intent{};
+    intent.kind = IntentKind::Remove;
+    intent.flags = (child.entry ? uint32_t{kIntentEntry} : 0U) | (child.position ? uint32_t{kIntentHidesTree} : 0U);
+    intent.folder = folder.node->nodeid;
+    intent.ino = child.file.ino();
+    intent.stat = child.stat;
+    intent.set_name(name);
+    state_.arm(intent);
+    auto removed = child.entry ? remove_entry(folder, name, child) : make_whiteout(in_folder(folder, name));
+    if (removed.ok()) removed = note_removed(intent);
+    state_.disarm(removed.ok());
+    TRY(std::move(removed));
+    note_overridden(folder, child.position, S_ISDIR(child.file.type()) ? -1 : 0);
     return {};
 }
 
@@ -250,10 +333,7 @@ Result<void> Root::unlink(Folder& folder, std::string_view name) {
     Child found = TRY(child(folder, name));
     if (S_ISDIR(found.file.type())) return Errno(EISDIR);
     TRY(keep_open_file(folder, name, found));
-    if (found.entry) TRY(remove_entry(folder, name, found.position.has_value()));
-    else TRY(make_whiteout(in_folder(folder, name)));
-    note_overridden(folder, found.position, 0);
-    return name_removed(found);
+    return remove_name(folder, name, found);
 }
 
 // A logically empty private folder may hold whiteouts. An empty one without origin takes its place, so that the host lets
@@ -279,24 +359,7 @@ Result<void> Root::rmdir(Folder& folder, std::string_view name) {
     if (!S_ISDIR(found.file.type())) return Errno(ENOTDIR);
     Folder removed = TRY(folder_of(found.file));
     TRY(check_empty(removed));
-    Place target = in_folder(folder, name);
-    if (!found.entry) {
-        TRY(make_whiteout(target));
-    } else {
-        std::string staged_name = staging_name();
-        Place staged{area_.staging(), staged_name.c_str()};
-        if (found.position) {
-            TRY(make_whiteout(staged));
-            TRY(host_rename(staged, target, RENAME_EXCHANGE));
-            TRY(remove_tree(staged));
-        } else if (auto gone = host_unlink(target, AT_REMOVEDIR); !gone.ok()) {
-            if (gone.error_code() != ENOTEMPTY) return gone;
-            TRY(host_rename(target, staged, 0));
-            TRY(remove_tree(staged));
-        }
-    }
-    note_overridden(folder, found.position, -1);
-    return name_removed(found);
+    return remove_name(folder, name, found);
 }
 
 Result<void> Root::link(File& file, Folder& folder, std::string_view name) {
@@ -310,16 +373,23 @@ Result<void> Root::link(File& file, Folder& folder, std::string_view name) {
     InodeName inode(node.ino);
     Place at{area_.inodes(), inode.text};
     Place target = in_folder(folder, name);
-    if (TRY(has_whiteout(target))) {
+    const bool over_whiteout = TRY(has_whiteout(target));
+    Intent intent{};
+    intent.kind = IntentKind::Link;
+    intent.folder = folder.node->nodeid;
+    intent.ino = node.ino;
+    intent.set_name(name);
+    state_.arm(intent);
+    auto linked = [&]() -> Result<void> {
+        if (!over_whiteout) return host_link(at, target);
         std::string staged_name = staging_name();
         Place staged{area_.staging(), staged_name.c_str()};
         TRY(host_link(at, staged));
-        TRY(host_rename(staged, target, 0));
-    } else {
-        TRY(host_link(at, target));
-    }
-    nodes_.drop_flag(node, kNodeDeleted);
-    return {};
+        return host_rename(staged, target, 0);
+    }();
+    if (linked.ok()) nodes_.drop_flag(node, kNodeDeleted);
+    state_.disarm(linked.ok());
+    return linked;
 }
 
 Result<void> Root::rename(Folder& from, std::string_view old_name, Folder& to, std::string_view new_name, unsigned flags) {
@@ -340,21 +410,23 @@ Result<void> Root::rename(Folder& from, std::string_view old_name, Folder& to, s
     Place new_place = in_folder(to, new_name);
     const bool source_is_dir = S_ISDIR(source.file.type());
 
-    if ((flags & RENAME_EXCHANGE) != 0) {
+    Intent intent{};
+    intent.kind = IntentKind::Rename;
+    intent.folder = from.node->nodeid;
+    intent.other_folder = to.node->nodeid;
+    intent.ino = source.file.ino();
+    intent.set_name(old_name);
+    intent.set_other_name(new_name);
+    if (source.position) intent.flags |= kIntentHidesTree;
+
+    const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+    const bool target_is_dir = replaces && S_ISDIR(target.file.type());
+    bool whiteout_there = false;
+    if (exchange) {
         if (!replaces) return Errno(ENOENT);
         TRY(materialize_entry(to, new_name, target));
-        TRY(host_rename(old_place, new_place, RENAME_EXCHANGE));
-        if ((source.file.node->flags & kNodeIndexed) == 0) TRY(nodes_.move(*source.file.node, to.node, new_name));
-        if ((target.file.node->flags & kNodeIndexed) == 0) TRY(nodes_.move(*target.file.node, from.node, old_name));
-        const int64_t moved = (source_is_dir ? 1 : 0) - (S_ISDIR(target.file.type()) ? 1 : 0);
-        note_overridden(from, source.position, -moved);
-        note_overridden(to, target.position, moved);
-        return {};
-    }
-
-    bool whiteout_there = false;
-    const bool target_is_dir = replaces && S_ISDIR(target.file.type());
-    if (replaces) {
+        intent.flags |= kIntentExchange;
+    } else if (replaces) {
         if (source_is_dir && !target_is_dir) return Errno(ENOTDIR);
         if (!source_is_dir && target_is_dir) return Errno(EISDIR);
         if (target_is_dir) {
@@ -367,24 +439,59 @@ Result<void> Root::rename(Folder& from, std::string_view old_name, Folder& to, s
     } else {
         whiteout_there = TRY(has_whiteout(new_place));
     }
+    if (replaces) {
+        intent.flags |= kIntentReplaces | (target.entry ? uint32_t{kIntentEntry} : 0U);
+        intent.other_ino = target.file.ino();
+        intent.stat = target.stat;
+    }
 
     const bool leave_whiteout = source.position.has_value();
-    if (source_is_dir && whiteout_there) {
+    state_.arm(intent);
+    Result<void> renamed;
+    if (exchange) {
+        renamed = host_rename(old_place, new_place, RENAME_EXCHANGE);
+    } else if (source_is_dir && whiteout_there) {
         // A folder cannot replace a device: they change places, and the whiteout is where it is needed, if it is.
-        TRY(host_rename(old_place, new_place, RENAME_EXCHANGE));
-        if (!leave_whiteout) TRY(host_unlink(old_place));
+        renamed = host_rename(old_place, new_place, RENAME_EXCHANGE);
     } else {
-        TRY(host_rename(old_place, new_place, leave_whiteout ? RENAME_WHITEOUT : 0));
+        renamed = host_rename(old_place, new_place, leave_whiteout ? RENAME_WHITEOUT : 0);
     }
-    if ((source.file.node->flags & kNodeIndexed) == 0) TRY(nodes_.move(*source.file.node, to.node, new_name));
-    note_overridden(from, source.position, source_is_dir ? -1 : 0);
-    note_overridden(to, target.position, (source_is_dir ? 1 : 0) - (target_is_dir ? 1 : 0));
-    if (replaces) TRY(name_removed(target));
-    if ((flags & RENAME_WHITEOUT) != 0) {
+    if (renamed.ok()) renamed = note_renamed(intent);
+    const bool needs_device = (flags & RENAME_WHITEOUT) != 0;
+    state_.disarm(renamed.ok() && !needs_device);
+    TRY(std::move(renamed));
+
+    const int64_t arrives = source_is_dir ? 1 : 0;
+    const int64_t leaves = target_is_dir ? 1 : 0;
+    note_overridden(from, source.position, exchange ? leaves - arrives : -arrives);
+    note_overridden(to, target.position, arrives - leaves);
+    if (needs_device) {
         NewEntry device{S_IFCHR, 0, 0, 0, 0};
         (void)TRY(make(from, old_name, device));
     }
     return {};
+}
+
+Result<void> Root::note_renamed(const Intent& intent) {
+    Node* from = nodes_.find(intent.folder);
+    Node* to = nodes_.find(intent.other_folder);
+    if (from == nullptr || to == nullptr) return Errno(ESTALE);
+    const bool exchange = (intent.flags & kIntentExchange) != 0;
+    if (!exchange && (intent.flags & kIntentHidesTree) == 0) {
+        // Where a folder changed places with a whiteout, nothing needs that whiteout at the old name.
+        DirRef pin = TRY(dir(*from));
+        Place old_place{pin->fd.get(), intent.name_bytes};
+        if (auto left = has_whiteout(old_place); left.ok() && left.value()) TRY(host_unlink(old_place));
+    }
+    Node* source = nodes_.find_ino(intent.ino);
+    if (source != nullptr && (source->flags & kNodeIndexed) == 0) TRY(nodes_.move(*source, to, intent.other_name()));
+    if (exchange) {
+        Node* target = nodes_.find_ino(intent.other_ino);
+        if (target != nullptr && (target->flags & kNodeIndexed) == 0) TRY(nodes_.move(*target, from, intent.name()));
+        return {};
+    }
+    if ((intent.flags & kIntentReplaces) == 0) return {};
+    return name_removed(intent.other_ino, (intent.flags & kIntentEntry) != 0, intent.stat);
 }
 
 }  // namespace templatefs

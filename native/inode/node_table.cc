@@ -123,9 +123,9 @@ Result<Node*> NodeTable::create(uint64_t nodeid, uint64_t ino) {
     Slot slot = TRY(take_slot());
     Node* node = at(slot);
     if (nodeid == 0) {
-        if (h.next_nodeid < kFirstOwnNodeid) set(h.next_nodeid, kFirstOwnNodeid);
+        if (h.next_nodeid < kFirstOwnNodeid) h.next_nodeid = kFirstOwnNodeid;
         nodeid = h.next_nodeid;
-        set(h.next_nodeid, nodeid + 1);
+        h.next_nodeid = nodeid + 1;  // never rolled back, never used twice
     }
     // The slot is unused, but a roll back must find it free again.
     set(node->nodeid, nodeid);

@@ -92,22 +92,23 @@ Result<uint64_t> Root::new_ino() {
         InoRange range = TRY(area_.load_inos());
         // Until a clean stop writes `next` back, a successor of this engine starts at the reservation.
         TRY(area_.store_inos({range.reserved, range.reserved}, false));
-        nodes_.set(h.next_ino, range.next);
-        nodes_.set(h.reserved_ino, range.reserved);
+        h.reserved_ino = range.reserved;
+        h.next_ino = range.next;
     }
     if (h.next_ino == h.reserved_ino) {
         uint64_t reserved = h.reserved_ino + kInoReservation;
         TRY(area_.store_inos({reserved, reserved}, true));
-        nodes_.set(h.reserved_ino, reserved);
+        h.reserved_ino = reserved;
     }
     uint64_t ino = h.next_ino;
-    nodes_.set(h.next_ino, ino + 1);
+    // Not rolled back: a number that a dead worker had given out may be on the host already.
+    h.next_ino = ino + 1;
     return ino;
 }
 
 std::string Root::staging_name() {
     uint64_t number = header().staging_counter + 1;
-    nodes_.set(header().staging_counter, number);
+    header().staging_counter = number;
     char text[24];
     std::snprintf(text, sizeof text, "s%llx", static_cast<unsigned long long>(number));
     return text;

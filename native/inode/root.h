@@ -79,6 +79,8 @@ public:
 
     // Clears what a killed engine left and finds indexed inodes. Once for each mount, not for each worker.
     Result<void> recover();
+    // Finishes the step that a worker died in. Once for each worker.
+    Result<void> settle();
     // Gives back unused inode numbers. At a clean stop.
     void finish();
 
@@ -175,6 +177,7 @@ private:
     Result<Node*> note_entry(Node& parent, std::string_view name, const HostStat& stat, std::optional<NodeInfo> info);
     Result<NodeInfo> node_info(Place place);
     Result<void> materialize_as(File& file, bool empty);
+    Result<void> put_in_place(Place staged, Place target, const Intent& intent);
     Result<UniqueFd> open_object(const ObjectRef& object, int flags);
     void find_shared_folders();
     Result<void> bury(Node& node, const HostStat& stat);
@@ -186,12 +189,24 @@ private:
     std::string staging_name();
     Result<void> fill_content(Place place, NodeInfo& info, bool truncate);
     void note_overridden(Folder& folder, std::optional<uint32_t> position, int64_t subfolders);
-    Result<void> remove_entry(Folder& folder, std::string_view name, bool whiteout);
+    Result<void> remove_entry(Folder& folder, std::string_view name, const Child& child);
+    Result<void> remove_name(Folder& folder, std::string_view name, Child& child);
+    Result<void> make_over_whiteout(Folder& folder, Place target, const NewEntry& entry, uint32_t mode, bool acl,
+                                    const HostStat& parent, const NodeInfo& info);
     Result<uint32_t> names_left(const Node& node, const HostStat& stat) const;
     Result<void> replace_by_opaque(Folder& folder, std::string_view name, Child& child);
     Result<void> keep_open_file(Folder& folder, std::string_view name, Child& child);
-    Result<void> name_removed(Child& child);
-    Result<void> dress(Place place, const NewEntry& entry, uint32_t mode, const HostStat& parent, const NodeInfo& info);
+    // The notes of each kind of step, made after it was done on the host; by the worker that did it or by its successor.
+    Result<void> note_materialized(const Intent& intent);
+    Result<void> note_own_content(const Intent& intent);
+    Result<void> note_indexed(const Intent& intent);
+    Result<void> note_tree_name(const Intent& intent);
+    Result<void> note_removed(const Intent& intent);
+    Result<void> note_renamed(const Intent& intent);
+    // One name of `ino` is gone; `stat` is its entry's before, if it had one.
+    Result<void> name_removed(uint64_t ino, bool entry, const HostStat& stat);
+    Result<bool> settle_step(const Intent& intent);
+    Result<void> dress(Place place, uint32_t mode, uint32_t uid, uint32_t gid, const HostStat& parent, const NodeInfo& info);
     Result<bool> has_default_acl(Folder& folder);
     void release_node(Node& node);
 

@@ -107,6 +107,28 @@ void SharedState::commit(std::span<const std::byte> answer) {
     barrier();
 }
 
+void SharedState::arm(const Intent& intent) {
+    StateHeader& h = header();
+    // What led here is on the host already and must not be rolled back without it.
+    commit();
+    Intent copy = intent;
+    copy.kind = IntentKind::None;
+    h.intent = copy;
+    barrier();
+    h.intent.kind = intent.kind;
+    barrier();
+}
+
+void SharedState::disarm(bool last) {
+    StateHeader& h = header();
+    if (last) h.settled_unique = h.current_unique;
+    barrier();
+    commit();
+    barrier();
+    h.intent.kind = IntentKind::None;
+    barrier();
+}
+
 std::span<const std::byte> SharedState::answer_of(uint64_t unique) const {
     const StateHeader& h = header();
     if (h.answer_unique == 0 || h.answer_unique != unique) return {};

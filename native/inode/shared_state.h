@@ -20,6 +20,7 @@
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "inode/intent.h"
 
 namespace templatefs {
 
@@ -82,6 +83,9 @@ struct StateHeader {
     uint64_t requests;
     uint64_t requests_by_opcode[64];
 
+    Intent intent;           // the step that is under way; written in plain, never rolled back
+    uint64_t settled_unique; // the request whose last step was done when its worker died
+
     uint64_t current_unique;  // the request that the undo log belongs to
     uint64_t answer_unique;   // the last committed request; 0 none
     uint32_t answer_size;
@@ -135,8 +139,15 @@ public:
     void begin(uint64_t unique);
     // Ends it; `answer` is its finished message, kept if it fits, so that a resend is answered and not done again.
     void commit(std::span<const std::byte> answer);
-    // Ends changes that belong to no request.
+    // Keeps what was changed so far, also if the request is not finished.
     void commit() { header().undo_count = 0; }
+
+    // Writes the filled-in intent down: from here on settle() of a later worker looks after it.
+    void arm(const Intent& intent);
+    // The step is done and noted. `last`: it was all that the request had to change.
+    void disarm(bool last);
+    // Whether the current request had been done by a worker that died before it answered.
+    bool already_done() const { return header().settled_unique != 0 && header().settled_unique == header().current_unique; }
     // Takes back everything since the last commit.
     void roll_back();
 

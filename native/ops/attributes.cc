@@ -95,7 +95,10 @@ Result<void> op_setattr(Operation& op) {
         TRY(host_chown(place, (in.valid & FATTR_UID) != 0 ? in.uid : static_cast<uid_t>(-1),
                        (in.valid & FATTR_GID) != 0 ? in.gid : static_cast<gid_t>(-1)));
     }
-    if ((in.valid & FATTR_KILL_SUIDGID) != 0 && S_ISREG(file.type())) TRY(op.root.clear_set_id(file));
+    // A write by passthrough cannot carry FUSE_WRITE_KILL_SUIDGID; before it the kernel (6.18) sends a SETATTR that sets
+    // nothing, and sends one for no other reason.
+    const bool before_write = in.valid == 0;
+    if ((before_write || (in.valid & FATTR_KILL_SUIDGID) != 0) && S_ISREG(file.type())) TRY(op.root.clear_set_id(file));
     if ((in.valid & FATTR_MODE) != 0) TRY(host_chmod(place, in.mode));
     timespec times[2] = {time_to_set(in.valid, FATTR_ATIME, FATTR_ATIME_NOW, in.atime, in.atimensec),
                          time_to_set(in.valid, FATTR_MTIME, FATTR_MTIME_NOW, in.mtime, in.mtimensec)};

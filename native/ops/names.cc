@@ -18,12 +18,23 @@ Root::NewEntry new_entry(const Operation& op, uint32_t mode, uint32_t umask) {
     return entry;
 }
 
+// The answer to a request that made `name`, when a worker that died before it could answer had made it.
+Result<void> put_made(Operation& op, Folder& folder, std::string_view name) {
+    Child made = TRY(op.root.child(folder, name));
+    return put_entry(op.root, op.reply, made.file, &made.stat);
+}
+
+Result<void> put_new(Operation& op, Folder& folder, std::string_view name, const Root::NewEntry& entry) {
+    if (op.root.state().already_done()) return put_made(op, folder, name);
+    return put_entry(op.root, op.reply, TRY(op.root.make(folder, name, entry)));
+}
+
 Result<void> rename(Operation& op, uint64_t new_parent, unsigned flags) {
     std::string_view old_name = TRY(op.arguments().take_name());
     std::string_view new_name = TRY(op.arguments().take_name());
     Folder from = TRY(op.root.private_folder(op.node()));
     Folder to = TRY(op.root.private_folder(new_parent));
-    TRY(op.root.rename(from, old_name, to, new_name, flags));
+    if (!op.root.state().already_done()) TRY(op.root.rename(from, old_name, to, new_name, flags));
     op.reply.done();
     return {};
 }
@@ -53,15 +64,14 @@ Result<void> op_mknod(Operation& op) {
     if ((entry.mode & S_IFMT) == 0) entry.mode |= S_IFREG;
     if (S_ISDIR(entry.mode) || S_ISLNK(entry.mode)) return Errno(EINVAL);
     entry.rdev = in.rdev;
-    return put_entry(op.root, op.reply, TRY(op.root.make(folder, name, entry)));
+    return put_new(op, folder, name, entry);
 }
 
 Result<void> op_mkdir(Operation& op) {
     auto in = TRY(op.arguments().take<fuse_mkdir_in>());
     std::string_view name = TRY(op.arguments().take_name());
     Folder folder = TRY(op.root.private_folder(op.node()));
-    return put_entry(op.root, op.reply,
-                     TRY(op.root.make(folder, name, new_entry(op, (in.mode & 07777) | S_IFDIR, in.umask))));
+    return put_new(op, folder, name, new_entry(op, (in.mode & 07777) | S_IFDIR, in.umask));
 }
 
 Result<void> op_symlink(Operation& op) {
@@ -72,13 +82,13 @@ Result<void> op_symlink(Operation& op) {
     Folder folder = TRY(op.root.private_folder(op.node()));
     Root::NewEntry entry = new_entry(op, S_IFLNK | 0777, 0);
     entry.target = target;
-    return put_entry(op.root, op.reply, TRY(op.root.make(folder, name, entry)));
+    return put_new(op, folder, name, entry);
 }
 
 Result<void> op_unlink(Operation& op) {
     std::string_view name = TRY(op.arguments().take_name());
     Folder folder = TRY(op.root.private_folder(op.node()));
-    TRY(op.root.unlink(folder, name));
+    if (!op.root.state().already_done()) TRY(op.root.unlink(folder, name));
     op.reply.done();
     return {};
 }
@@ -86,7 +96,7 @@ Result<void> op_unlink(Operation& op) {
 Result<void> op_rmdir(Operation& op) {
     std::string_view name = TRY(op.arguments().take_name());
     Folder folder = TRY(op.root.private_folder(op.node()));
-    TRY(op.root.rmdir(folder, name));
+    if (!op.root.state().already_done()) TRY(op.root.rmdir(folder, name));
     op.reply.done();
     return {};
 }
@@ -109,7 +119,7 @@ Result<void> op_link(Operation& op) {
     std::string_view name = TRY(op.arguments().take_name());
     Folder folder = TRY(op.root.private_folder(op.node()));
     File file = TRY(op.root.file(in.oldnodeid));
-    TRY(op.root.link(file, folder, name));
+    if (!op.root.state().already_done()) TRY(op.root.link(file, folder, name));
     return put_entry(op.root, op.reply, file);
 }
 

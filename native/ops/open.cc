@@ -94,7 +94,9 @@ Result<void> op_create(Operation& op) {
     auto in = TRY(op.arguments().take<fuse_create_in>());
     std::string_view name = TRY(op.arguments().take_name());
     Folder folder = TRY(op.root.private_folder(op.node()));
-    File file = TRY(op.root.make(folder, name, regular(op, in)));
+    File file;
+    if (op.root.state().already_done()) file = TRY(op.root.child(folder, name)).file;
+    else file = TRY(op.root.make(folder, name, regular(op, in)));
     return answer_created(op, file, in.flags);
 }
 

@@ -6,7 +6,6 @@
 
 #include <csignal>
 #include <cstdio>
-#include <ctime>
 
 #include "control/control_server.h"
 #include "private/settings.h"
@@ -16,9 +15,8 @@
 namespace templatefs {
 namespace {
 
-// A worker that dies at once, again and again, will not do better the next time.
-constexpr int kMaxQuickDeaths = 50;
-constexpr time_t kQuickSeconds = 2;
+// So many workers in a row that die without having served one request: the next will not do better.
+constexpr int kMaxFruitlessWorkers = 50;
 
 void write_state(const EngineParts& parts, pid_t worker, const StateHeader& header) {
     std::string boot = read_small_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id").ok()
@@ -72,11 +70,11 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
     if (header == MAP_FAILED) return 1;
 
     const pid_t holder = ::getpid();
-    int quick_deaths = 0;
+    int fruitless = 0;
     for (;;) {
         int live[2];
         if (::pipe2(live, O_CLOEXEC) < 0) return 1;
-        const time_t started = ::time(nullptr);
+        const uint64_t served_before = header->requests;
         pid_t worker = ::fork();
         if (worker == 0) {
             ::close(live[0]);
@@ -117,9 +115,9 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
             return 1;
         }
         header->restarts++;
-        quick_deaths = ::time(nullptr) - started < kQuickSeconds ? quick_deaths + 1 : 0;
-        if (quick_deaths > kMaxQuickDeaths) {
-            std::fprintf(stderr, "templatefs-engine: worker of %s dies at once, giving up\n", parts.container.c_str());
+        fruitless = header->requests == served_before ? fruitless + 1 : 0;
+        if (fruitless > kMaxFruitlessWorkers) {
+            std::fprintf(stderr, "templatefs-engine: workers of %s die without serving, giving up\n", parts.container.c_str());
             ::umount2(parts.mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
             remove_state(parts);
             return 1;

@@ -28,6 +28,7 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
     UniqueFd objects(::fcntl(parts.objects.get(), F_DUPFD_CLOEXEC, 3));
     Root root({std::move(objects), std::move(tree), std::move(area), parts.device.get()}, state);
     if (state.header().root_slot == 0) TRY(root.recover());
+    else TRY(root.settle());
 
     Session session(root, parts.device.get(), parts.session);
     UniqueFd epoll(TRY(checked(::epoll_create1(EPOLL_CLOEXEC))));

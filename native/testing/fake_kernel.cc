@@ -125,6 +125,7 @@ void FakeKernel::send_raw(std::span<const std::byte> bytes, std::optional<uint64
         uint32_t opcode = 0;
         if (bytes.size() >= 8) std::memcpy(&opcode, bytes.data() + 4, sizeof opcode);
         due_[*unique] = opcode;
+        sent_[*unique] = Bytes(bytes.begin(), bytes.end());
     }
     if (::send(kernel_fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(bytes.size())) {
         engine_hung_up_ = errno == EPIPE || errno == ECONNRESET;
@@ -166,7 +167,13 @@ void FakeKernel::receive_one(int timeout_ms) {
         notifications_.emplace_back(header.error, std::move(body));
         return;
     }
+    const bool marked = (header.unique & kUniqueResend) != 0;
+    header.unique &= ~kUniqueResend;
     auto due = due_.find(header.unique);
+    if (due != due_.end() && marked != resent_.contains(header.unique)) {
+        fault("an answer to " + opcode_text(due->second) + (marked ? " is marked as resent" : " is not marked as resent"));
+        return;
+    }
     if (due == due_.end()) {
         fault(std::string(done_.contains(header.unique) ? "a second answer to " : "an answer to what was not asked: ") +
               std::to_string(header.unique));
@@ -179,7 +186,32 @@ void FakeKernel::receive_one(int timeout_ms) {
     if (header.error != 0 && !body.empty()) fault("an error with a payload for " + opcode_text(due->second));
     done_.insert(header.unique);
     arrived_[header.unique] = {-header.error, std::move(body)};
+    sent_.erase(due->first);
     due_.erase(due);
+}
+
+void FakeKernel::resend() {
+    // The engine's queue, to know what it has not read yet.
+    std::vector<Bytes> unread;
+    for (;;) {
+        ssize_t got = ::recv(engine_fd_, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+        if (got <= 0) break;
+        unread.emplace_back(buffer_.begin(), buffer_.begin() + got);
+    }
+    std::set<uint64_t> waiting;
+    for (const auto& bytes : unread) {
+        uint64_t unique;
+        std::memcpy(&unique, bytes.data() + offsetof(fuse_in_header, unique), sizeof unique);
+        waiting.insert(unique & ~kUniqueResend);
+    }
+    for (auto& [unique, bytes] : sent_) {
+        if (waiting.contains(unique)) continue;
+        resent_.insert(unique);
+        uint64_t marked = unique | kUniqueResend;
+        std::memcpy(bytes.data() + offsetof(fuse_in_header, unique), &marked, sizeof marked);
+        send_raw(bytes, std::nullopt);
+    }
+    for (const auto& bytes : unread) send_raw(bytes, std::nullopt);
 }
 
 Answer FakeKernel::wait(uint64_t unique) {
@@ -198,9 +230,11 @@ Answer FakeKernel::wait(uint64_t unique) {
             uint32_t opcode = due_.contains(unique) ? due_[unique] : 0;
             fault((engine_hung_up_ ? "the engine hung up on " : "no answer to ") + opcode_text(opcode));
             due_.erase(unique);
+            sent_.erase(unique);
             return {ETIMEDOUT, {}};
         }
-        receive_one(static_cast<int>(kAnswerTimeoutMs - spent));
+        if (while_waiting) while_waiting();
+        receive_one(while_waiting ? 1 : static_cast<int>(kAnswerTimeoutMs - spent));
     }
 }
 

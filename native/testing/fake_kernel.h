@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -107,6 +108,11 @@ public:
     // A whole message with a header that can be made wrong.
     static Bytes message(const fuse_in_header& header, std::span<const std::byte> arguments);
     fuse_in_header next_header(uint32_t opcode, uint64_t nodeid, size_t argument_size);
+    // What Linux does at FUSE_NOTIFY_RESEND: requests that were read and not answered are sent again, marked in the
+    // top bit of `unique`. Those that still wait to be read stay as they are.
+    void resend();
+    // Is called again and again while an answer is awaited.
+    std::function<void()> while_waiting;
     // Reads whatever comes within `ms`, so that late second answers are noticed.
     void settle(int ms = 20);
     // True when the engine has closed its end or is gone.
@@ -208,6 +214,8 @@ private:
     bool engine_hung_up_ = false;
     uint64_t next_unique_ = 2;  // Linux counts by 2: odd ones are for INTERRUPT
     std::map<uint64_t, uint32_t> due_;        // unique → opcode
+    std::map<uint64_t, Bytes> sent_;          // the messages of those that are due
+    std::set<uint64_t> resent_;
     std::map<uint64_t, Answer> arrived_;
     std::set<uint64_t> done_;
     std::vector<std::pair<int, Bytes>> notifications_;
