@@ -141,6 +141,10 @@ std::string ControlServer::status() const {
     return frame.take();
 }
 
+void ControlServer::ended() {
+    if (stopping_ >= 0) finish_stop();
+}
+
 std::string ControlServer::stop(bool force, int fd) {
     if (stopping_ >= 0) return error_frame("BUSY", "it is being unmounted already");
     pid_t child = ::fork();

@@ -29,6 +29,8 @@ public:
     void accept();
     bool owns(int fd) const { return connections_.contains(fd) || fd == stopping_; }
     void ready(int fd);
+    // The connection is gone: whoever asked for that hears of it.
+    void ended();
 
 private:
     struct Connection {

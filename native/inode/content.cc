@@ -3,14 +3,43 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
+#include <string>
 
 #include "inode/root.h"
 #include "wire/fuse_abi.h"
 
 namespace templatefs {
+namespace {
+
+// Whether a process has `gid` as its file system group or among its supplementary groups. False when it cannot be
+// known. Requests carry one gid only, and those that the kernel makes up before a write by passthrough none at all.
+bool is_in_group(uint32_t pid, uint32_t gid) {
+    auto status = read_small_file(AT_FDCWD, ("/proc/" + std::to_string(pid) + "/status").c_str());
+    if (pid == 0 || !status.ok()) return false;
+    const std::string wanted = std::to_string(gid);
+    auto has = [&](const char* key, int skip) {
+        size_t at = status.value().find(key);
+        if (at == std::string::npos) return false;
+        std::string line = status.value().substr(at, status.value().find('\n', at + 1) - at);
+        size_t from = std::strlen(key);
+        while (from < line.size()) {
+            size_t start = line.find_first_of("0123456789", from);
+            if (start == std::string::npos) return false;
+            size_t end = line.find_first_not_of("0123456789", start);
+            if (skip-- <= 0 && line.substr(start, end - start) == wanted) return true;
+            from = end;
+        }
+        return false;
+    };
+    return has("\nGid:", 3) || has("\nGroups:", 0);  // Gid: real, effective, saved, file system
+}
+
+}  // namespace
 
 Result<UniqueFd> Root::open_object(const ObjectRef& object, int flags) {
     auto fd = open_at(objects_.get(), object_path(object).text, flags);
@@ -159,13 +188,43 @@ void Root::release_node(Node& node) {
     nodes_.remove(node);
 }
 
-Result<void> Root::clear_set_id(const File& file) {
+Result<void> Root::clear_set_id(const File& file, uint32_t pid) {
     PinnedPlace at = TRY(place(*file.node));
-    uint32_t mode = TRY(host_stat(at)).stx_mode;
-    uint32_t kept = mode & ~uint32_t{S_ISUID};
-    if ((kept & S_IXGRP) != 0) kept &= ~uint32_t{S_ISGID};
-    if (kept == mode) return {};
+    HostStat stat = TRY(host_stat(at));
+    // As setattr_should_drop_suidgid() in fs/attr.c for a caller without CAP_FSETID: the kernel asks only for those.
+    uint32_t kept = stat.stx_mode & ~uint32_t{S_ISUID};
+    if ((kept & S_ISGID) != 0 && ((kept & S_IXGRP) != 0 || !is_in_group(pid, stat.stx_gid))) kept &= ~uint32_t{S_ISGID};
+    if (kept == stat.stx_mode) return {};
     return host_chmod(at, kept);
+}
+
+Result<void> Root::set_xattr(Node& node, std::string_view name, std::span<const std::byte> value, int flags) {
+    PinnedPlace at = TRY(place(node));
+    if ((flags & XATTR_CREATE) == 0) return host_setxattr(at, name.data(), value, flags);
+    // Done twice it would fail the second time, so it is a step that is written down.
+    auto present = host_getxattr(at, name.data(), {});
+    if (present.ok()) return Errno(EEXIST);
+    Intent intent{};
+    intent.kind = IntentKind::SetXattr;
+    intent.ino = node.ino;
+    intent.set_name(name);
+    state_.arm(intent);
+    auto set = host_setxattr(at, name.data(), value, flags);
+    state_.disarm(set.ok());
+    return set;
+}
+
+Result<void> Root::remove_xattr(Node& node, std::string_view name) {
+    PinnedPlace at = TRY(place(node));
+    (void)TRY(host_getxattr(at, name.data(), {}));
+    Intent intent{};
+    intent.kind = IntentKind::RemoveXattr;
+    intent.ino = node.ino;
+    intent.set_name(name);
+    state_.arm(intent);
+    auto removed = host_removexattr(at, name.data());
+    state_.disarm(removed.ok());
+    return removed;
 }
 
 void Root::note_acl_change(const Node& node) {

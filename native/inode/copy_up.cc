@@ -16,25 +16,6 @@
 namespace templatefs {
 namespace {
 
-// Adding an entry to a folder changes its mtime on the host; when the entry was shown before, the container must not see that.
-class KeepTimes {
-public:
-    static Result<KeepTimes> of(Place place) {
-        HostStat stat = TRY(host_stat(place));
-        return KeepTimes(place, stat);
-    }
-    Result<void> restore() const { return host_utimens(place_, times_); }
-
-private:
-    KeepTimes(Place place, const HostStat& stat)
-        : place_(place),
-          times_{{stat.stx_atime.tv_sec, static_cast<long>(stat.stx_atime.tv_nsec)},
-                 {stat.stx_mtime.tv_sec, static_cast<long>(stat.stx_mtime.tv_nsec)}} {}
-
-    Place place_;
-    timespec times_[2];
-};
-
 Result<void> copy_data(int from, int to, uint64_t size) {
     if (::ioctl(to, FICLONE, from) == 0) return {};
     off_t at = 0;
@@ -180,15 +161,14 @@ Result<Node*> Root::copy_up_folder(Node& parent, NodeIndex index, const TreeNode
     return nodes_.find(info.ino);
 }
 
-// Moves a staged copy to where its tree entry shows, without a trace in the folder's times, and notes it.
-Result<void> Root::put_in_place(Place staged, Place target, const Intent& intent) {
+// Moves a staged copy to where its tree entry shows, and notes it. Adding an entry changes the folder's mtime on the host;
+// the entry was shown before, so the container must not see that.
+Result<void> Root::put_in_place(Place staged, Place target, Intent intent) {
+    const Place folder{target.folder, "."};
+    if (intent.folder != 0) intent.stat = TRY(host_stat(folder));
     state_.arm(intent);
-    auto moved = [&]() -> Result<void> {
-        if (intent.folder == 0) return host_rename(staged, target, RENAME_NOREPLACE);
-        KeepTimes times = TRY(KeepTimes::of({target.folder, "."}));
-        TRY(host_rename(staged, target, RENAME_NOREPLACE));
-        return times.restore();
-    }();
+    auto moved = host_rename(staged, target, RENAME_NOREPLACE);
+    if (moved.ok() && intent.folder != 0) moved = restore_times(folder, intent.stat);
     if (moved.ok()) moved = note_materialized(intent);
     state_.disarm(false);
     return moved;
@@ -350,7 +330,12 @@ Result<NodeInfo> Root::node_info(Place place) {
 }
 
 Result<void> Root::fill_content(Place place, NodeInfo& info, bool truncate) {
-    HostStat before = TRY(host_stat(place));
+    Intent intent{};
+    intent.kind = IntentKind::OwnContent;
+    intent.ino = info.ino;
+    intent.stat = TRY(host_stat(place));
+    if (truncate) intent.flags = kIntentReplaces;
+    state_.arm(intent);
     UniqueFd to = TRY(open_at(place.folder, place.name, O_WRONLY));
     if (truncate) {
         TRY(checked_void(::ftruncate(to.get(), 0)));
@@ -363,16 +348,10 @@ Result<void> Root::fill_content(Place place, NodeInfo& info, bool truncate) {
             (void)!::ftruncate(to.get(), 0);
             (void)!::ftruncate(to.get(), static_cast<off_t>(info.object.size));
         }
-        timespec times[2] = {{before.stx_atime.tv_sec, static_cast<long>(before.stx_atime.tv_nsec)},
-                             {before.stx_mtime.tv_sec, static_cast<long>(before.stx_mtime.tv_nsec)}};
-        TRY(checked_void(::futimens(to.get(), times)));
+        TRY(restore_times(place, intent.stat));
         TRY(std::move(copied));
     }
     info.kind = NodeInfo::Kind::Own;
-    Intent intent{};
-    intent.kind = IntentKind::OwnContent;
-    intent.ino = info.ino;
-    state_.arm(intent);
     return write_node_info(place, info);
 }
 

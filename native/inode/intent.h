@@ -23,6 +23,8 @@ enum class IntentKind : uint32_t {
     Make,         // (folder, name) is made as `ino`
     Link,         // (folder, name) becomes another name of `ino`
     Remove,       // (folder, name), which is `ino`, goes
+    SetXattr,     // `ino` gets the xattr `name`, which it has not
+    RemoveXattr,  // `ino` loses the xattr `name`, which it has
     Rename,       // (folder, name), which is `ino`, becomes (other_folder, other_name), which may be `other_ino`
 };
 
@@ -45,7 +47,8 @@ struct Intent {
     uint64_t other_ino;
     uint32_t value;
     uint32_t mode, uid, gid;  // Make
-    struct statx stat;        // of the entry that goes, before
+    // Before the step: Remove, Rename the entry that goes; Materialize the folder, OwnContent the link, whose times stay.
+    struct statx stat;
     uint16_t name_size, other_size;
     char name_bytes[256];
     char other_bytes[256];

@@ -381,7 +381,11 @@ Result<Attributes> Root::attributes(const File& file, const HostStat* known) {
         attributes.btime = to_timespec(stat.stx_btime);
         attributes.rdev = static_cast<uint32_t>((stat.stx_rdev_minor & 0xff) | (stat.stx_rdev_major << 8) |
                                                 ((stat.stx_rdev_minor & ~0xffU) << 12));
-        if ((node.flags & kNodeLink) != 0) attributes.blocks = (stat.stx_size + 4095) / 4096 * 8;
+        if ((node.flags & kNodeLink) != 0) {
+            // The container sees the blocks of the content, of which the link has none.
+            attributes.blocks = (stat.stx_size + 4095) / 4096 * 8;
+            if (node.origin != kNoOrigin) attributes.blocks = TRY(tree_node(node.origin)).blocks;
+        }
         if (!S_ISDIR(node.mode)) {
             attributes.nlink = TRY(names_left(node, stat));
         } else if ((node.flags & kNodeMerged) == 0) {

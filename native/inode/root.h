@@ -115,8 +115,10 @@ public:
     // kernel looks the name up again and finds the new file.
     Result<void> own_content(File& file, bool truncate);
 
-    // What write(2) and truncate(2) of an unprivileged user do to the set-id bits of a private file.
-    Result<void> clear_set_id(const File& file);
+    Result<void> set_xattr(Node& node, std::string_view name, std::span<const std::byte> value, int flags);
+    Result<void> remove_xattr(Node& node, std::string_view name);
+    // What write(2) and truncate(2) by process `pid`, without CAP_FSETID, do to the set-id bits of a private file.
+    Result<void> clear_set_id(const File& file, uint32_t pid);
 
     // ---- names
     struct NewEntry {
@@ -177,7 +179,7 @@ private:
     Result<Node*> note_entry(Node& parent, std::string_view name, const HostStat& stat, std::optional<NodeInfo> info);
     Result<NodeInfo> node_info(Place place);
     Result<void> materialize_as(File& file, bool empty);
-    Result<void> put_in_place(Place staged, Place target, const Intent& intent);
+    Result<void> put_in_place(Place staged, Place target, Intent intent);
     Result<UniqueFd> open_object(const ObjectRef& object, int flags);
     void find_shared_folders();
     Result<void> bury(Node& node, const HostStat& stat);

@@ -27,7 +27,8 @@ Result<void> Root::settle() {
     const Intent intent = h.intent;
     const bool done = TRY(settle_step(intent));
     const bool last = intent.kind == IntentKind::Make || intent.kind == IntentKind::Link ||
-                      intent.kind == IntentKind::Remove || intent.kind == IntentKind::Rename;
+                      intent.kind == IntentKind::Remove || intent.kind == IntentKind::Rename ||
+                      intent.kind == IntentKind::SetXattr || intent.kind == IntentKind::RemoveXattr;
     state_.disarm(done && last);
     return {};
 }
@@ -50,13 +51,18 @@ Result<bool> Root::settle_step(const Intent& intent) {
             return false;
         case IntentKind::Materialize:
             if (!TRY(leads_to(at, intent.ino))) return false;
+            if (intent.folder != 0) TRY(restore_times({at.folder, "."}, intent.stat));
             TRY(note_materialized(intent));
             return true;
         case IntentKind::OwnContent: {
             Node* node = nodes_.find_ino(intent.ino);
             if (node == nullptr) return false;
             PinnedPlace place = TRY(this->place(*node));
-            if (TRY(node_info(place)).is_link()) return false;
+            if (TRY(node_info(place)).is_link()) {
+                // Cut short while content was copied in: the file is still what it was, so its times are, too.
+                if ((intent.flags & kIntentReplaces) == 0) TRY(restore_times(place, intent.stat));
+                return false;
+            }
             TRY(note_own_content(intent));
             return true;
         }
@@ -86,6 +92,15 @@ Result<bool> Root::settle_step(const Intent& intent) {
             HostStat parent = TRY(host_stat({at.folder, "."}));
             TRY(dress(at, intent.mode, intent.uid, intent.gid, parent, own));
             return true;
+        }
+        case IntentKind::SetXattr:
+        case IntentKind::RemoveXattr: {
+            Node* node = nodes_.find_ino(intent.ino);
+            if (node == nullptr) return false;
+            PinnedPlace place = TRY(this->place(*node));
+            auto size = host_getxattr(place, intent.name_bytes, {});
+            if (!size.ok() && size.error_code() != ENODATA) return size.error();
+            return size.ok() == (intent.kind == IntentKind::SetXattr);
         }
         case IntentKind::Link:
             if (!TRY(leads_to(at, intent.ino))) return false;

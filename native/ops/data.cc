@@ -46,7 +46,7 @@ Result<void> op_write(Operation& op) {
         }
         written += static_cast<size_t>(size);
     }
-    if ((in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0) TRY(op.root.clear_set_id(file));
+    if ((in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0) TRY(op.root.clear_set_id(file, op.request.header.pid));
     fuse_write_out out{};
     out.size = static_cast<uint32_t>(written);
     op.reply.put(out);

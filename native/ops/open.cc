@@ -83,7 +83,7 @@ Result<void> op_open(Operation& op) {
         if (truncate) {
             int fd = TRY(op.root.data_fd(file, true));
             TRY(checked_void(::ftruncate(fd, 0)));
-            if ((in.open_flags & FUSE_OPEN_KILL_SUIDGID) != 0) TRY(op.root.clear_set_id(file));
+            if ((in.open_flags & FUSE_OPEN_KILL_SUIDGID) != 0) TRY(op.root.clear_set_id(file, op.request.header.pid));
         }
     }
     op.reply.put(TRY(open_file(op.root, file, in.flags)));

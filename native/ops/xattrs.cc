@@ -67,8 +67,8 @@ Result<void> op_setxattr(Operation& op) {
     File file = TRY(op.root.file(op.node()));
     if (is_buried(op, file)) return Errno(ESTALE);
     TRY(op.root.materialize(file));
+    if (!op.root.state().already_done()) TRY(op.root.set_xattr(*file.node, name, value, static_cast<int>(in.flags)));
     PinnedPlace place = TRY(op.root.place(*file.node));
-    TRY(host_setxattr(place, name.data(), value, static_cast<int>(in.flags)));
     if ((in.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0) {
         uint32_t mode = TRY(host_stat(place)).stx_mode;
         if ((mode & S_ISGID) != 0) TRY(host_chmod(place, mode & ~uint32_t{S_ISGID}));
@@ -110,14 +110,17 @@ Result<void> op_removexattr(Operation& op) {
     if (is_hidden(name)) return Errno(ENODATA);
     File file = TRY(op.root.file(op.node()));
     if (is_buried(op, file)) return Errno(ENODATA);
+    if (op.root.state().already_done()) {
+        op.reply.done();
+        return {};
+    }
     if (has_tree_xattrs(file)) {
         // Nothing to remove: no reason to make it private.
         TreeNode node = TRY(tree_side(op, file));
         (void)TRY(op.root.tree().xattr(node, name));
     }
     TRY(op.root.materialize(file));
-    PinnedPlace place = TRY(op.root.place(*file.node));
-    TRY(host_removexattr(place, name.data()));
+    TRY(op.root.remove_xattr(*file.node, name));
     op.root.note_acl_change(*file.node);
     op.reply.done();
     return {};

@@ -120,6 +120,12 @@ Result<void> host_utimens(Place place, const timespec times[2]) {
     return checked_void(::utimensat(place.folder, place.name, times, AT_SYMLINK_NOFOLLOW));
 }
 
+Result<void> restore_times(Place place, const HostStat& before) {
+    const timespec times[2] = {{before.stx_atime.tv_sec, static_cast<long>(before.stx_atime.tv_nsec)},
+                               {before.stx_mtime.tv_sec, static_cast<long>(before.stx_mtime.tv_nsec)}};
+    return host_utimens(place, times);
+}
+
 Result<void> host_rename(Place from, Place to, unsigned flags) {
     return checked_void(::renameat2(from.folder, from.name, to.folder, to.name, flags));
 }

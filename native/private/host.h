@@ -36,6 +36,8 @@ Result<size_t> host_listxattr(Place place, std::span<char> list);
 Result<void> host_chmod(Place place, mode_t mode);  // not for symlinks
 Result<void> host_chown(Place place, uid_t uid, gid_t gid);
 Result<void> host_utimens(Place place, const timespec times[2]);
+// Sets atime and mtime back to what they were.
+Result<void> restore_times(Place place, const HostStat& before);
 Result<void> host_rename(Place from, Place to, unsigned flags);
 Result<void> host_link(Place from, Place to);
 Result<void> host_unlink(Place place, int flags = 0);

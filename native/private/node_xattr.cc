@@ -48,13 +48,17 @@ Result<NodeInfo> decode_node_info(std::span<const std::byte> bytes) {
     info.indexed = (flags & kFlagIndexed) != 0;
     info.tree_links = load_le<uint32_t>(at + 4);
     info.ino = load_le<uint64_t>(at + 8);
+    const uint32_t origin = load_le<uint32_t>(at + 16);
+    const uint32_t variant = load_le<uint32_t>(at + 20);
     if ((flags & kFlagOrigin) != 0) {
-        info.origin = load_le<uint32_t>(at + 16);
-        if (info.origin >= kFirstPrivateIno) return broken;
+        info.origin = origin;
+        if (origin >= kFirstPrivateIno) return broken;
+    } else if (origin != 0) {
+        return broken;
     }
-    if (info.ino == 0) return broken;
+    if (info.ino == 0 || (!info.is_link() && variant != 0)) return broken;
     if (info.is_link()) {
-        info.object.variant = load_le<uint32_t>(at + 20);
+        info.object.variant = variant;
         std::memcpy(info.object.hash.data(), at + 24, 16);
         info.object.size = load_le<uint64_t>(at + 40);
     }

@@ -111,6 +111,7 @@ std::span<const std::byte> Session::serve(std::span<const std::byte> message) {
         if (message.size() < sizeof(fuse_in_header)) return {};
         fuse_in_header header;
         std::memcpy(&header, message.data(), sizeof header);
+        if (const OpcodeInfo* info = find_opcode(header.opcode); info != nullptr && !info->answered) return {};
         reply_.fail(parsed.error());
         return reply_.message(header.unique);
     }

@@ -42,6 +42,7 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
             Session::Step step = TRY(session.step());
             if (step == Session::Step::Ended) {
                 root.finish();
+                control.ended();
                 return 0;
             }
             if (step == Session::Step::Idle) break;

@@ -20,7 +20,8 @@ int serve(TestStore& store, FakeKernel& kernel, int memory, bool first) {
     auto state = SharedState::attach(memory);
     if (!state.ok()) return 3;
     Root root(store.parts(), state.value());
-    if (first && !root.recover().ok()) return 3;
+    auto ready = first ? root.recover() : root.settle();
+    if (!ready.ok()) return 3;
     Session session(root, kernel.engine_fd(), {.passthrough = false});
     if (!first && !session.request_resend().ok()) return 4;
     for (;;) {

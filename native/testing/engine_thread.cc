@@ -1,6 +1,5 @@
 #include "testing/engine_thread.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -16,13 +15,6 @@ EngineThread::EngineThread(TestStore& store, FakeKernel& kernel) : kernel_(kerne
         std::fprintf(stderr, "engine_thread: cannot recover: errno %d\n", recovered.error_code());
         std::abort();
     }
-    start();
-}
-
-EngineThread::EngineThread(TestStore& store, FakeKernel& kernel, EngineThread& dead)
-    : kernel_(kernel), memory_(::fcntl(dead.memory_.get(), F_DUPFD_CLOEXEC, 0)) {
-    state_.emplace(SharedState::attach(memory_.get()).take());
-    root_.emplace(store.parts(), *state_);
     start();
 }
 

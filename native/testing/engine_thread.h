@@ -15,8 +15,6 @@ namespace templatefs::testing {
 class EngineThread {
 public:
     EngineThread(TestStore& store, FakeKernel& kernel);
-    // A worker that takes over the memory of a dead one, which stays mapped there.
-    EngineThread(TestStore& store, FakeKernel& kernel, EngineThread& dead);
     // Waits for the end of the conversation: hang up first, or let the destructor do it.
     ~EngineThread();
     EngineThread(const EngineThread&) = delete;

@@ -38,7 +38,7 @@ struct Bench {
         state.reset();
         state.emplace(SharedState::attach(memory.get()).take());
         root.emplace(store.parts(), *state);
-        if (first) REQUIRE(root->recover().ok());
+        REQUIRE((first ? root->recover() : root->settle()).ok());
         session.emplace(*root, -1, SessionOptions{.passthrough = false});
     }
     struct Reply {

@@ -43,7 +43,7 @@ public:
             fail(Errno(EIO));
             return;
         }
-        std::memcpy(buffer_.data() + used_, data, size);
+        if (size > 0) std::memcpy(buffer_.data() + used_, data, size);
         used_ += size;
         answered_ = true;
     }
