@@ -7,7 +7,7 @@ import tseslint from 'typescript-eslint';
 const tiers = [
   ['core'],
   ['store', 'catalog'],
-  ['engine', 'packages', 'templates', 'dedup', 'oci'],
+  ['engine', 'packages', 'templates', 'sandbox', 'dedup', 'oci'],
   ['service'],
   ['server', 'cli'],
 ];

@@ -26,6 +26,13 @@ export class StorePaths {
   tree(digest: string): string {
     return join(this.trees, digest);
   }
+  get templates(): string {
+    return join(this.store, 'templates');
+  }
+  /** The record of one template, from which the catalog can be rebuilt. */
+  templateRecord(template: string): string {
+    return join(this.store, 'templates', template);
+  }
   get locks(): string {
     return join(this.store, 'run', '.locks');
   }
@@ -46,5 +53,20 @@ export class StorePaths {
   }
   run(container: string): string {
     return join(this.store, 'run', container);
+  }
+  /** The settings of one container, from which the catalog can be rebuilt. */
+  containerFile(container: string): string {
+    return join(this.store, 'private', container, 'container');
+  }
+  /** What the engine of a running container says about itself. */
+  engineState(container: string): string {
+    return join(this.store, 'run', container, 'engine');
+  }
+  controlSocket(container: string): string {
+    return join(this.store, 'run', container, 'control');
+  }
+  /** There while a container is mounted only for the time of an `exec`. */
+  temporaryMount(container: string): string {
+    return join(this.store, 'run', container, 'temporary');
   }
 }

@@ -224,7 +224,7 @@ class Side:
 
     def op_create(self, op):
         os.umask([0o022, 0o077, 0][op['n'] % 3])
-        flags = os.O_CREAT | os.O_RDWR | (os.O_EXCL if op['n'] & 8 else 0)
+        flags = os.O_CREAT | os.O_RDWR | (os.O_EXCL if op['n'] & 8 else 0) | os.O_NONBLOCK
         fd = os.open(self.full(op['path']), flags, [0o644, 0o666, 0o755, 0o4755, 0o2755, 0o600][op['n'] % 6])
         self.take(op['slot'], fd, (op['path'], True))
         return os.write(fd, self.data(op))
@@ -234,7 +234,7 @@ class Side:
         mode = os.lstat(self.full(op['path'])).st_mode
         if stat.S_ISFIFO(mode):
             return 'fifo'
-        fd = os.open(self.full(op['path']), flags)
+        fd = os.open(self.full(op['path']), flags | os.O_NONBLOCK)  # a symlink may lead to a fifo
         self.take(op['slot'], fd, (op['path'], flags & os.O_ACCMODE != os.O_RDONLY))
         return None
 

@@ -1,0 +1,88 @@
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { TemplatefsError } from '../src/core/errors.js';
+
+/** Rounds measured unless `--runs` says otherwise. Ten are two whole rotations of five slots. */
+export const DEFAULT_RUNS = 10;
+export const QUICK_RUNS = 3;
+
+export interface BenchOptions {
+  /** Fewer rounds, and no extra packages in the root: a look, not a result. */
+  readonly quick: boolean;
+  /** Names of scenarios; empty means all. */
+  readonly scenarios: readonly string[];
+  /** Names of peers; empty means all that can run here. The reference is measured in any case. */
+  readonly peers: readonly string[];
+  readonly runs: number;
+  /** Where the results go. */
+  readonly jsonFile: string;
+  /** A root to measure with in place of the one that mmdebstrap makes. */
+  readonly tar: string | undefined;
+  /** Only say what there is. */
+  readonly list: boolean;
+}
+
+/** What can be asked for. */
+export interface Known {
+  readonly scenarios: readonly string[];
+  readonly peers: readonly string[];
+}
+
+function parseRuns(text: string): number {
+  const runs = /^\d{1,4}$/.test(text) ? Number(text) : 0;
+  if (runs < 1) throw new InvalidArgumentError('a number of rounds, 1 or more');
+  return runs;
+}
+
+function checkNames(kind: 'scenario' | 'peer', asked: readonly string[], known: readonly string[]): readonly string[] {
+  const unknown = asked.find((name) => !known.includes(name));
+  if (unknown === undefined) return [...new Set(asked)];
+  throw new TemplatefsError('USAGE', `no ${kind} named ${unknown}`, { hint: `there are: ${known.join(', ')}` });
+}
+
+interface RawOptions {
+  readonly quick?: true;
+  readonly scenario?: string[];
+  readonly peer?: string[];
+  readonly runs?: number;
+  readonly json: string;
+  readonly tar?: string;
+  readonly list?: true;
+}
+
+/**
+ * Reads the command line (without node and script).
+ *
+ * @returns 'help' when that was asked for and has been printed @throws USAGE
+ */
+export function parseBenchOptions(argv: readonly string[], known: Known): BenchOptions | 'help' {
+  const command = new Command('npm run bench --')
+    .description('Measures templatefs side by side with its peers on a fresh file system. See docs/performance.md.')
+    .option('--quick', `${QUICK_RUNS} rounds and a smaller root: under two minutes once the root is made`)
+    .option('--scenario <name...>', 'only these scenarios')
+    .option('--peer <name...>', 'only these peers (the reference is always measured)')
+    .option('--runs <n>', `rounds; default ${DEFAULT_RUNS}`, parseRuns)
+    .option('--json <file>', 'where the results go', 'bench/results/latest.json')
+    .option('--tar <file>', 'a root file system to measure with; default: one made by mmdebstrap')
+    .option('--list', 'say which scenarios and peers there are')
+    .allowExcessArguments(false)
+    .configureOutput({ writeErr: () => undefined })
+    .exitOverride();
+  try {
+    command.parse(argv, { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return 'help';
+    throw new TemplatefsError('USAGE', error.message.replace(/^error: /, ''), { hint: 'see: npm run bench -- --help' });
+  }
+  const raw = command.opts<RawOptions>();
+  const quick = raw.quick === true;
+  return {
+    quick,
+    scenarios: checkNames('scenario', raw.scenario ?? [], known.scenarios),
+    peers: checkNames('peer', raw.peer ?? [], known.peers),
+    runs: raw.runs ?? (quick ? QUICK_RUNS : DEFAULT_RUNS),
+    jsonFile: raw.json,
+    tar: raw.tar,
+    list: raw.list === true,
+  };
+}

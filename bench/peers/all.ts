@@ -1,0 +1,13 @@
+import { fuseOverlayfs } from './fuse-overlayfs.js';
+import { host } from './host.js';
+import { overlayfs } from './overlayfs.js';
+import type { Peer } from './peer.js';
+import { templatefs } from './templatefs.js';
+
+/** Every peer, in the order of the tables. */
+export const PEERS: readonly Peer[] = [host, overlayfs, fuseOverlayfs, templatefs];
+
+/** What all others are compared with, and what is measured twice to see the noise. */
+export const REFERENCE = overlayfs;
+/** What this project is about. */
+export const SUBJECT = templatefs;

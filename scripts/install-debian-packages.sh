@@ -1,0 +1,88 @@
+#!/bin/bash
+# Installs the Debian packages that this project needs and that are missing, and says what each is for.
+#
+#   scripts/install-debian-packages.sh [--list] [GROUP...]     groups: run build test bench; default: all
+#
+# Only what is missing is installed; with nothing missing it takes a moment and touches nothing.
+set -euo pipefail
+
+# group | package | what it is needed for
+PACKAGES='
+run   | mmdebstrap      | makes a Debian root from a template definition
+run   | bubblewrap      | the sandbox in which commands of containers run
+run   | util-linux      | unshare and setpriv around both
+run   | debian-archive-keyring | the keys that sign Debian
+run   | xz-utils        | archives: .tar.xz
+run   | zstd            | archives: .tar.zst
+build | g++             | compiles the engine
+build | make            | drives the build
+build | python3         | node-gyp is written in it
+test  | doctest-dev     | C++ unit tests
+test  | busybox-static  | the smallest root that a sandbox can be tested in
+test  | tar             | reference for what an archive means
+test  | attr            | getfattr, setfattr: extended attributes in comparisons
+test  | acl             | getfacl, setfacl: ACLs in comparisons
+test  | libcap2-bin     | setcap, getcap, capsh: file capabilities in comparisons
+bench | fuse-overlayfs  | peer in the benchmarks
+bench | e2fsprogs       | mkfs.ext4 for a scratch file system
+bench | xfsprogs        | mkfs.xfs: the same with reflink
+bench | btrfs-progs     | mkfs.btrfs: the same with reflink
+'
+
+fail() {
+  echo "install-debian-packages: $1" >&2
+  echo "  hint: $2" >&2
+  exit 1
+}
+
+list_only=no
+groups=()
+for argument in "$@"; do
+  case $argument in
+    --list) list_only=yes ;;
+    run | build | test | bench) groups+=("$argument") ;;
+    *) fail "unknown argument: $argument" "groups are run, build, test, bench" ;;
+  esac
+done
+[ ${#groups[@]} -gt 0 ] || groups=(run build test bench)
+
+command -v dpkg-query >/dev/null || fail "this is no Debian system (no dpkg-query)" \
+  "install by hand what scripts/install-debian-packages.sh names, then run npm ci"
+
+declare -A purpose_of
+wanted=()
+while IFS='|' read -r group name purpose; do
+  group=${group// /} name=${name// /} purpose=${purpose# }
+  [ -n "$group" ] || continue
+  case " ${groups[*]} " in *" $group "*) ;; *) continue ;; esac
+  wanted+=("$name")
+  purpose_of[$name]="$purpose ($group)"
+done <<<"$PACKAGES"
+
+if [ $list_only = yes ]; then
+  for name in "${wanted[@]}"; do printf '%-24s %s\n' "$name" "${purpose_of[$name]}"; done
+  exit 0
+fi
+
+# Unknown packages make dpkg-query fail and are simply not in its answer.
+installed=$(dpkg-query --show --showformat '${db:Status-Status} ${Package}\n' "${wanted[@]}" 2>/dev/null || true)
+missing=()
+for name in "${wanted[@]}"; do
+  grep -qx "installed $name" <<<"$installed" || missing+=("$name")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+  exit 0
+fi
+
+echo "Debian packages to install:"
+for name in "${missing[@]}"; do printf '  %-24s %s\n' "$name" "${purpose_of[$name]}"; done
+[ "$(id -u)" = 0 ] || fail "not root, so nothing can be installed" "run as root: apt-get install ${missing[*]}"
+
+export DEBIAN_FRONTEND=noninteractive
+options=(-o Acquire::Retries=3 -o DPkg::Lock::Timeout=300)
+# A third-party source that is out of order must not stop us: what counts is whether the packages can be had.
+echo "+ apt-get update"
+apt-get "${options[@]}" -qq update || echo "install-debian-packages: apt-get update had errors; trying with the lists that there are" >&2
+echo "+ apt-get install ${missing[*]}"
+apt-get "${options[@]}" -qq -y --no-install-recommends install "${missing[@]}" ||
+  fail "apt-get could not install: ${missing[*]}" "see its messages above; check /etc/apt/sources.list and the network"

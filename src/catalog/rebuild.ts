@@ -1,0 +1,141 @@
+import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import Database from 'better-sqlite3';
+import { TemplatefsError, errnoOf, storeWriteError } from '../core/errors.js';
+import type { StorePaths } from '../core/store-paths.js';
+import { Catalog } from './catalog.js';
+import { readContainerFile, type ContainerFile } from './container-file.js';
+import { migrate } from './migrations.js';
+import type { TemplateRecord } from './records.js';
+import { formatTemplateFile, readTemplateFile } from './template-file.js';
+import { syncFolder, writeFileDurably } from './write-file-durably.js';
+
+export interface RebuildResult {
+  readonly templates: string[];
+  readonly containers: string[];
+  /** Where the old catalog was moved; null when there was none. */
+  readonly movedTo: string | null;
+  /** What could not be taken over, and why. */
+  readonly problems: { readonly name: string; readonly problem: string }[];
+}
+
+export interface RebuildOptions {
+  readonly paths: StorePaths;
+  /** What a tree holds, for a template whose own record is lost. @throws if the tree cannot be read */
+  readonly treeSummary: (digest: string) => { readonly files: number; readonly bytes: number };
+}
+
+interface Findings {
+  readonly templates: Map<string, TemplateRecord>;
+  readonly containers: ContainerFile[];
+  readonly problems: { name: string; problem: string }[];
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder).filter((name) => !name.startsWith('.') && !name.includes('.tmp-')).sort();
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+function reason(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function collect({ paths, treeSummary }: RebuildOptions): Findings {
+  const findings: Findings = { templates: new Map(), containers: [], problems: [] };
+  for (const name of namesIn(paths.templates)) {
+    try {
+      const record = readTemplateFile(paths.templateRecord(name));
+      if (record === undefined) continue;
+      if (record.name !== name) throw new Error(`the record names ${JSON.stringify(record.name)}`);
+      if (!existsSync(paths.tree(record.tree))) throw new Error(`its tree ${record.tree} is gone`);
+      findings.templates.set(name, record);
+    } catch (error) {
+      findings.problems.push({ name: `template ${name}`, problem: reason(error) });
+    }
+  }
+  for (const name of namesIn(paths.privateAreas)) {
+    try {
+      const container = readContainerFile(paths.containerFile(name));
+      if (container === undefined) throw new Error('there is no file `container` in its private area');
+      if (container.name !== name) throw new Error(`its file names ${JSON.stringify(container.name)}`);
+      if (!findings.templates.has(container.template)) {
+        findings.templates.set(container.template, recoverTemplate(container, treeSummary));
+      }
+      findings.containers.push(container);
+    } catch (error) {
+      findings.problems.push({ name: `container ${name}`, problem: reason(error) });
+    }
+  }
+  return findings;
+}
+
+/** A template whose record is lost, from a container that stands on it. */
+function recoverTemplate(container: ContainerFile, treeSummary: RebuildOptions['treeSummary']): TemplateRecord {
+  return {
+    name: container.template,
+    version: 1,
+    tree: container.tree,
+    ...treeSummary(container.tree),
+    created: container.created,
+    source: `recovered from container ${container.name}`,
+    definition: null,
+  };
+}
+
+function moveAway(path: string): string | null {
+  if (!existsSync(path)) return null;
+  let target = `${path}.broken-${new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '')}`;
+  for (let count = 2; existsSync(target); count++) target = target.replace(/(_\d+)?$/, `_${count}`);
+  // The WAL belongs to the file: together they are what was there, for whoever wants to look at it.
+  for (const suffix of ['-wal', '-shm']) {
+    if (existsSync(path + suffix)) renameSync(path + suffix, target + suffix);
+  }
+  renameSync(path, target);
+  return target;
+}
+
+/**
+ * Makes a new catalog from `templates/*` and `private/*​/container`; the old one is kept under another name. The caller
+ * holds the lock `catalog` exclusively, so that no other command has the old one open.
+ *
+ * @throws STORE_NOT_WRITABLE, NO_SPACE, IO_ERROR
+ */
+export function rebuildCatalog(options: RebuildOptions): RebuildResult {
+  const { paths } = options;
+  const found = collect(options);
+  const draft = `${paths.catalog}.new`;
+  for (const suffix of ['', '-wal', '-shm', '-journal']) rmSync(draft + suffix, { force: true });
+  try {
+    const database = new Database(draft);
+    database.pragma('synchronous = FULL');
+    database.pragma('foreign_keys = ON');
+    migrate(database, draft);
+    using catalog = new Catalog(database, draft);
+    catalog.transaction(() => {
+      for (const template of found.templates.values()) catalog.putTemplate(template);
+      for (const { name, template, tree, created } of found.containers) {
+        catalog.putContainer({ name, template, tree, created, mountpoint: null });
+      }
+    });
+  } catch (error) {
+    if (error instanceof TemplatefsError) throw error;
+    throw storeWriteError(error, draft);
+  }
+  for (const template of found.templates.values()) {
+    const path = paths.templateRecord(template.name);
+    if (!existsSync(path)) writeFileDurably(path, formatTemplateFile(template));
+  }
+  const movedTo = moveAway(paths.catalog);
+  renameSync(draft, paths.catalog);
+  syncFolder(dirname(paths.catalog));
+  return {
+    templates: [...found.templates.keys()].sort(),
+    containers: found.containers.map(({ name }) => name),
+    movedTo: movedTo === null ? null : join(dirname(paths.catalog), basename(movedTo)),
+    problems: found.problems,
+  };
+}

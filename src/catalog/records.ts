@@ -1,0 +1,45 @@
+/** One template: a named, versioned tree. */
+export interface TemplateRecord {
+  readonly name: string;
+  /** Counts from 1; each `--refresh` or update adds 1. */
+  readonly version: number;
+  /** Digest of the tree image. */
+  readonly tree: string;
+  /** Regular files, each inode once. */
+  readonly files: number;
+  /** Logical size of their content. */
+  readonly bytes: number;
+  /** ISO 8601. */
+  readonly created: string;
+  /** Where it came from: `definition`, `archive FILE`, `folder DIR`, `stdin`, `recovered`. */
+  readonly source: string;
+  /** The definition that it was made from, with flavors, as JSON; null for an import. */
+  readonly definition: string | null;
+}
+
+/** One container, as the catalog knows it; its private area is the truth. */
+export interface ContainerRecord {
+  readonly name: string;
+  readonly template: string;
+  /** Digest of the base tree. */
+  readonly tree: string;
+  /** ISO 8601. */
+  readonly created: string;
+  /** Where it was last mounted; null for the default or never. */
+  readonly mountpoint: string | null;
+}
+
+/** What a command is doing and cannot do in one step; the next command finishes or undoes it. */
+export type JournalOperation = 'create-container' | 'destroy-container' | 'add-template' | 'remove-template';
+
+export interface JournalEntry {
+  readonly id: number;
+  readonly operation: JournalOperation;
+  /** Name of the container or template. */
+  readonly subject: string;
+  readonly pid: number;
+  readonly pidStart: string;
+  readonly boot: string;
+  /** ISO 8601. */
+  readonly started: string;
+}

@@ -1,0 +1,59 @@
+import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, unlinkSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { errnoOf, storeWriteError } from '../core/errors.js';
+
+/** Makes the names in `folder` durable. */
+export function syncFolder(folder: string): void {
+  const fd = openSync(folder, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * Writes a small file so that after any crash it has the old or the new content: tmp → fsync → rename → fsync folder.
+ * The folder must exist. When this returns the new content is durable.
+ *
+ * @throws NO_SPACE, STORE_NOT_WRITABLE, IO_ERROR
+ */
+export function writeFileDurably(path: string, content: string, mode = 0o600): void {
+  const temporary = `${path}.tmp-${process.pid}`;
+  try {
+    const fd = openSync(temporary, 'w', mode);
+    try {
+      const bytes = Buffer.from(content, 'utf8');
+      for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    renameSync(temporary, path);
+    syncFolder(dirname(path));
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw storeWriteError(error, path);
+  }
+}
+
+/** Removes a file durably. @returns false if it was not there */
+export function removeFileDurably(path: string): boolean {
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw storeWriteError(error, path);
+  }
+  syncFolder(dirname(path));
+  return true;
+}
+
+/** Makes a folder and its parents; one that exists is left as it is. @throws STORE_NOT_WRITABLE, NO_SPACE */
+export function makeFolder(path: string, mode = 0o700): void {
+  try {
+    mkdirSync(path, { recursive: true, mode });
+  } catch (error) {
+    throw storeWriteError(error, path);
+  }
+}

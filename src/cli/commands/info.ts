@@ -1,0 +1,46 @@
+import { Command } from 'commander';
+import { formatSize } from '../../core/sizes.js';
+import type { ContainerInfo, ContainerQuota } from '../../service/container-info.js';
+import { examples, type CommandHost } from '../command-host.js';
+import { formatFields } from '../output.js';
+
+function quotaText(quota: ContainerQuota | null): string | null {
+  if (quota === null) return null;
+  const parts = [
+    quota.sizeBytes === null ? undefined : formatSize(quota.sizeBytes),
+    quota.inodes === null ? undefined : `${quota.inodes} inodes`,
+  ];
+  return `${parts.filter((part) => part !== undefined).join(', ')} (not enforced yet)`;
+}
+
+function infoText(info: ContainerInfo): string {
+  const passthrough = info.passthrough === true ? 'yes' : `no (${info.passthroughReason ?? 'unknown'})`;
+  return formatFields([
+    ['name', info.name],
+    ['ostemplate', info.ostemplate],
+    ['state', info.state],
+    ['root', info.root],
+    ['engine', info.enginePid === null ? null : `pid ${info.enginePid}, ${info.engineRestarts ?? 'unknown'} restarts`],
+    ['passthrough', info.passthrough === null ? null : passthrough],
+    ['private', `${formatSize(info.privateBytes)} in ${info.privateFiles} files`],
+    ['links', String(info.links)],
+    ['quota', quotaText(info.quota)],
+    ['tree', info.tree],
+    ['created', info.created],
+    ['left over', info.stale === null ? null : `${info.stale}; the next mount or umount clears it away`],
+  ]);
+}
+
+export function infoCommand(host: CommandHost): Command {
+  return new Command('info')
+    .description('show one container')
+    .argument('<ct>', 'the container')
+    .addHelpText('after', examples('templatefs info c1', 'templatefs info c1 --json'))
+    .action((name: string, _options, command: Command) =>
+      host.run(command, async (session) => {
+        const { containerInfo } = await import('../../service/container-info.js');
+        session.result(await containerInfo(session.context, name), infoText);
+        return 0;
+      }),
+    );
+}

@@ -1,0 +1,145 @@
+import { Command } from 'commander';
+import { formatSize } from '../../core/sizes.js';
+import type { AddedTemplate } from '../../service/add-template.js';
+import { collect, examples, type CommandHost } from '../command-host.js';
+import { formatFields, formatTable } from '../output.js';
+
+interface CreateOptions {
+  readonly flavor?: string[];
+  readonly refresh?: boolean;
+}
+
+interface RemoveOptions {
+  readonly dryRun?: boolean;
+}
+
+function addedText(template: AddedTemplate): string {
+  return (
+    `template ${template.name} version ${template.version}: ${template.files} files, ${formatSize(template.bytes)}\n` +
+    `  new in the store: ${formatSize(template.newBytes)} in ${template.newObjects} objects; shared with what was there: ${template.sharedObjects} objects\n`
+  );
+}
+
+function addCreate(template: Command, host: CommandHost): void {
+  template
+    .command('create')
+    .description('make a template from its definition, with the real bootstrap tool')
+    .argument('<name>', 'name of a definition')
+    .option('--flavor <flavor>', 'a flavor of the definition (may be given several times)', collect)
+    .option('--refresh', 'make a new version of a template that is there')
+    .addHelpText('after', examples('templatefs template create debian-12-x86_64', 'templatefs template create debian-12-x86_64 --refresh'))
+    .action((name: string, options: CreateOptions, command: Command) =>
+      host.run(command, async (session) => {
+        const { createTemplate } = await import('../../service/create-template.js');
+        const added = await createTemplate(session.context, {
+          name,
+          flavors: options.flavor ?? [],
+          refresh: options.refresh === true,
+        });
+        session.result(added, addedText);
+        return 0;
+      }),
+    );
+}
+
+function addImport(template: Command, host: CommandHost): void {
+  template
+    .command('import')
+    .description('make a template from an archive or a folder')
+    .argument('<name>', 'name of the new template')
+    .argument('<source>', 'a tar (plain, gz, xz or zst), a folder, or - for a tar on stdin')
+    .option('--refresh', 'make a new version of a template that is there')
+    .addHelpText(
+      'after',
+      examples(
+        'templatefs template import alpine-3.20 alpine-minirootfs.tar.gz',
+        'docker export c | templatefs template import from-docker -',
+        'templatefs template import mine /srv/rootfs',
+      ),
+    )
+    .action((name: string, source: string, options: CreateOptions, command: Command) =>
+      host.run(command, async (session) => {
+        const { importTemplate } = await import('../../service/import-template.js');
+        session.result(await importTemplate(session.context, { name, source, refresh: options.refresh === true }), addedText);
+        return 0;
+      }),
+    );
+}
+
+function addList(template: Command, host: CommandHost): void {
+  template
+    .command('list')
+    .alias('ls')
+    .description('list the templates')
+    .addHelpText('after', examples('templatefs template list'))
+    .action((_options, command: Command) =>
+      host.run(command, async (session) => {
+        const { listTemplates } = await import('../../service/list-templates.js');
+        session.result(await listTemplates(session.context), (templates) =>
+          formatTable(
+            templates,
+            [
+              { title: 'NAME', value: ({ name }) => name },
+              { title: 'VERSION', value: ({ version }) => String(version), align: 'right' },
+              { title: 'FILES', value: ({ files }) => String(files), align: 'right' },
+              { title: 'SIZE', value: ({ bytes }) => formatSize(bytes), align: 'right' },
+              { title: 'CREATED', value: ({ created }) => created.slice(0, 19).replace('T', ' ') },
+              { title: 'TREE', value: ({ tree }) => tree.slice(0, 12) },
+            ],
+            'There are no templates. Make one: templatefs template create NAME, or template import NAME SOURCE',
+          ),
+        );
+        return 0;
+      }),
+    );
+}
+
+function addInfo(template: Command, host: CommandHost): void {
+  template
+    .command('info')
+    .description('show one template')
+    .argument('<name>', 'the template')
+    .addHelpText('after', examples('templatefs template info debian-12-x86_64'))
+    .action((name: string, _options, command: Command) =>
+      host.run(command, async (session) => {
+        const { templateInfo } = await import('../../service/template-info.js');
+        session.result(await templateInfo(session.context, name), (info) =>
+          formatFields([
+            ['name', info.name],
+            ['version', String(info.version)],
+            ['source', info.source],
+            ['created', info.created],
+            ['files', `${info.files} with ${formatSize(info.bytes)}, ${info.nodes} inodes in all`],
+            ['objects', String(info.objects)],
+            ['tree', `${info.tree} (${formatSize(info.treeBytes)})`],
+            ['containers', info.containers.length === 0 ? 'none' : info.containers.join(', ')],
+          ]),
+        );
+        return 0;
+      }),
+    );
+}
+
+function addRemove(template: Command, host: CommandHost): void {
+  template
+    .command('remove')
+    .alias('rm')
+    .description('remove a template that no container uses')
+    .argument('<name>', 'the template')
+    .option('--dry-run', 'check everything and change nothing')
+    .addHelpText('after', examples('templatefs template remove debian-12-x86_64'))
+    .action((name: string, options: RemoveOptions, command: Command) =>
+      host.run(command, async (session) => {
+        const { removeTemplate } = await import('../../service/remove-template.js');
+        const done = await removeTemplate(session.context, { name, dryRun: options.dryRun === true });
+        session.result(done, ({ removed }) => (removed ? `removed template ${name}\n` : `would remove template ${name}\n`));
+        return 0;
+      }),
+    );
+}
+
+export function templateCommand(host: CommandHost): Command {
+  const template = new Command('template').description('make, list and remove templates');
+  for (const add of [addCreate, addImport, addList, addInfo, addRemove]) add(template, host);
+  return template;
+}

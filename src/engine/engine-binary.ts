@@ -1,0 +1,55 @@
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { TemplatefsError, errnoOf } from '../core/errors.js';
+
+/** What this control plane speaks: docs/protocols/control.md, docs/formats. */
+export const PROTOCOL_VERSION = 1;
+export const TREE_VERSION = 1;
+export const PRIVATE_VERSION = 1;
+
+const VERSION_LINE = /^templatefs-engine (\S+) protocol (\d+) tree (\d+) private (\d+)$/;
+
+/** Where the engine is: TEMPLATEFS_ENGINE, or what `npm run build` makes in this package. */
+export function enginePath(): string {
+  const named = process.env['TEMPLATEFS_ENGINE'];
+  if (named !== undefined && named !== '') return named;
+  return fileURLToPath(new URL('../../build/Release/templatefs-engine', import.meta.url));
+}
+
+/** Checks the line that `templatefs-engine --version` prints. @throws ENGINE_MISMATCH */
+export function checkVersionLine(line: string, binary: string): void {
+  const match = VERSION_LINE.exec(line.trim());
+  const wanted = `protocol ${PROTOCOL_VERSION} tree ${TREE_VERSION} private ${PRIVATE_VERSION}`;
+  const found = match === null ? JSON.stringify(line.trim().slice(0, 100)) : line.trim();
+  if (match?.slice(2).join(' ') !== `${PROTOCOL_VERSION} ${TREE_VERSION} ${PRIVATE_VERSION}`) {
+    throw new TemplatefsError('ENGINE_MISMATCH', `the engine ${binary} is ${found}; this templatefs needs ${wanted}`, {
+      hint: 'build both together: npm run build (and see that TEMPLATEFS_ENGINE names no old engine)',
+    });
+  }
+}
+
+let checked: string | undefined;
+
+/**
+ * Finds the engine and makes sure, once a process, that it speaks this control plane's protocol.
+ *
+ * @returns the path of the executable @throws ENGINE_FAILED, ENGINE_MISMATCH
+ */
+export async function findEngine(): Promise<string> {
+  const binary = enginePath();
+  if (checked === binary) return binary;
+  let line: string;
+  try {
+    ({ stdout: line } = await promisify(execFile)(binary, ['--version'], { timeout: 10_000 }));
+  } catch (error) {
+    const why = errnoOf(error) === 'ENOENT' ? 'is not there' : 'does not run';
+    throw new TemplatefsError('ENGINE_FAILED', `the engine ${binary} ${why}`, {
+      hint: 'build it: npm run setup',
+      cause: error,
+    });
+  }
+  checkVersionLine(line, binary);
+  checked = binary;
+  return binary;
+}

@@ -1,0 +1,129 @@
+import { spawn } from 'node:child_process';
+import { TemplatefsError, type ErrorCode } from '../core/errors.js';
+import { findEngine } from './engine-binary.js';
+
+const STDERR_LIMIT_BYTES = 64 * 1024;
+
+/** Codes that an engine may answer with, and what to do about them. */
+const HINTS: Partial<Record<ErrorCode, string>> = {
+  FUSE_UNAVAILABLE: 'see that /dev/fuse is there (modprobe fuse) and that you are root outside of a restricted container',
+  BUSY: 'see what uses it with `templatefs info` and `fuser -vm`, then run the command again',
+  BAD_TREE: 'run `templatefs verify`; a tree is restored by importing its template again',
+  INTEGRITY: 'run `templatefs verify` to see what is broken',
+};
+
+const KNOWN_CODES = new Set<string>([
+  'USAGE',
+  'FAILED',
+  'CONTAINER_NOT_FOUND',
+  'CONTAINER_MOUNTED',
+  'BUSY',
+  'INTEGRITY',
+  'BAD_TREE',
+  'FUSE_UNAVAILABLE',
+  'ENGINE_FAILED',
+  'ENGINE_MISMATCH',
+  'STORE_NOT_WRITABLE',
+  'NO_SPACE',
+  'IO_ERROR',
+  'INTERRUPTED',
+] satisfies ErrorCode[]);
+
+/** Exit statuses of the engine that say more than "failed", for an engine that could not name a code. */
+const STATUS_CODES: Readonly<Record<number, ErrorCode>> = {
+  10: 'CONTAINER_NOT_FOUND',
+  11: 'BUSY',
+  12: 'INTEGRITY',
+  13: 'FUSE_UNAVAILABLE',
+};
+
+/** The error for a code and message that an engine answered with; unknown codes become ENGINE_FAILED. */
+export function engineError(code: string, message: string): TemplatefsError {
+  const known = (KNOWN_CODES.has(code) ? code : 'ENGINE_FAILED') as ErrorCode;
+  const hint = HINTS[known];
+  const text = known === code || code === '' ? message : `${code}: ${message}`;
+  return new TemplatefsError(known, text, hint === undefined ? {} : { hint });
+}
+
+/** The error for an engine that ended with a status other than 0: its own line if it wrote one, else how it ended. */
+export function engineExitError(verb: string, status: number | null, signal: string | null, stderr: string): TemplatefsError {
+  const line = /^templatefs-engine: ([A-Z_]+): (.*)$/m.exec(stderr);
+  if (line?.[1] !== undefined && line[2] !== undefined) return engineError(line[1], line[2]);
+  const how = signal === null ? `with status ${status ?? 'unknown'}` : `by ${signal}`;
+  const said = stderr.trim() === '' ? '' : `: ${stderr.trim().slice(-500)}`;
+  const code = (status === null ? undefined : STATUS_CODES[status]) ?? 'ENGINE_FAILED';
+  return new TemplatefsError(code, `templatefs-engine ${verb} ended ${how}${said}`);
+}
+
+export interface EngineRun {
+  readonly verb: 'mount' | 'scan' | 'resident' | 'dump' | 'syncfs';
+  readonly arguments: readonly string[];
+  /** What the engine reads from stdin. */
+  readonly input?: Buffer;
+  /** Called with each piece of stdout as it comes. */
+  readonly onOutput?: (piece: Buffer) => void;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Runs one verb of the engine to its end. `mount` leaves a process behind that may keep stderr open, so the end is that
+ * of the process, not of its pipes.
+ *
+ * @throws what the engine's error line says; ENGINE_FAILED, ENGINE_MISMATCH, INTERRUPTED
+ */
+export async function runEngine(run: EngineRun): Promise<void> {
+  const binary = await findEngine();
+  run.signal?.throwIfAborted();
+  await new Promise<void>((resolve, reject) => {
+    // Its own group: an interrupt from the terminal reaches this process, which then decides.
+    const child = spawn(binary, [run.verb, ...run.arguments], { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
+    let stderr = '';
+    let failed: unknown;
+    let ended: { status: number | null; signal: NodeJS.Signals | null } | undefined;
+
+    const abort = (): void => void child.kill('SIGTERM');
+    run.signal?.addEventListener('abort', abort, { once: true });
+    const finish = (): void => {
+      run.signal?.removeEventListener('abort', abort);
+      for (const stream of child.stdio) stream?.destroy();
+      if (run.signal?.aborted === true) reject(asError(run.signal.reason));
+      else if (failed !== undefined) reject(asError(failed));
+      else if (ended?.status === 0) resolve();
+      else reject(engineExitError(run.verb, ended?.status ?? null, ended?.signal ?? null, stderr));
+    };
+
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      if (stderr.length < STDERR_LIMIT_BYTES) stderr += text;
+    });
+    child.stdout.on('data', (piece: Buffer) => {
+      if (failed !== undefined) return;
+      try {
+        run.onOutput?.(piece);
+      } catch (error) {
+        failed = error;
+        child.kill('SIGTERM');
+      }
+    });
+    // The engine may end before it has read everything; its exit status says why.
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(run.input);
+    child.on('error', (error) => {
+      failed = new TemplatefsError('ENGINE_FAILED', `cannot run ${binary}`, { hint: 'build it: npm run setup', cause: error });
+      finish();
+    });
+    child.on('exit', (status, signal) => {
+      ended = { status, signal };
+      if (run.verb === 'mount') {
+        // What it wrote before it ended is in the pipe already: one more turn of the loop reads it.
+        setTimeout(finish, status === 0 ? 0 : 20);
+      }
+    });
+    child.on('close', () => {
+      if (run.verb !== 'mount') finish();
+    });
+  });
+}
+
+function asError(value: unknown): Error {
+  return value instanceof Error ? value : new Error(String(value));
+}

@@ -1,0 +1,133 @@
+import { TemplatefsError } from '../core/errors.js';
+import type { StorePaths } from '../core/store-paths.js';
+import { runEngine } from './run-engine.js';
+
+/** Kinds of entries of a private area: docs/protocols/control.md. */
+const KINDS = ['file', 'link', 'dir', 'merged', 'whiteout', 'symlink', 'char', 'block', 'fifo', 'socket'] as const;
+export type ScanKind = (typeof KINDS)[number];
+
+/** One entry of a private area. */
+export interface ScanRecord {
+  readonly kind: ScanKind;
+  /** From `/`; each character is one byte (latin1), as names need not be UTF-8. `inode:HEX` for an unlinked inode. */
+  readonly path: string;
+  readonly inode: number;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly sizeBytes: number;
+  readonly allocatedBytes: number;
+  readonly mtimeSeconds: number;
+  readonly mtimeNanoseconds: number;
+  /** The tree node that it was copied from; null for an entry that is wholly private. */
+  readonly origin: number | null;
+  /** The object of a link, as `HEX` or `HEX.VARIANT`; else null. */
+  readonly object: string | null;
+  readonly links: number;
+}
+
+const FIELDS = 10;
+/** A path of 4096 bytes and nine short fields; more is no record. */
+const RECORD_LIMIT_BYTES = 1024 * 1024;
+
+function integer(text: string | undefined, radix = 10): number {
+  const value = text !== undefined && /^[0-9]+$/.test(text) ? parseInt(text, radix) : NaN;
+  if (!Number.isSafeInteger(value)) throw new Error(`not a number: ${JSON.stringify(text)}`);
+  return value;
+}
+
+function parseRecord(fields: readonly string[]): ScanRecord {
+  if (fields.length !== FIELDS) throw new Error(`a record of ${fields.length} fields`);
+  const [kindName, path = '', inode, owner = '', size, allocated, mtime = '', origin, object = '-', links] = fields;
+  const kind = KINDS.find((known) => known === kindName);
+  if (kind === undefined) throw new Error(`unknown kind ${JSON.stringify(kindName)}`);
+  if (!path.startsWith('/') && !/^inode:[0-9a-fA-F]+$/.test(path)) throw new Error(`no path: ${JSON.stringify(path)}`);
+  const [mode, uid, gid, extra] = owner.split(' ');
+  const time = /^(-?\d+)\.(\d{1,9})$/.exec(mtime);
+  if (extra !== undefined || time === null) throw new Error('a record of another form');
+  if (object !== '-' && !/^[0-9a-f]{32}(\.\d+)?$/.test(object)) throw new Error(`no object: ${JSON.stringify(object)}`);
+  return {
+    kind,
+    path,
+    inode: integer(inode),
+    mode: integer(mode, 8),
+    uid: integer(uid),
+    gid: integer(gid),
+    sizeBytes: integer(size),
+    allocatedBytes: integer(allocated),
+    mtimeSeconds: Number(time[1]),
+    mtimeNanoseconds: integer(time[2]),
+    origin: origin === '-' ? null : integer(origin),
+    object: object === '-' ? null : object,
+    links: integer(links),
+  };
+}
+
+/** Takes `scan` output in pieces of any size and calls `onRecord` for each record. */
+export class ScanParser {
+  readonly #onRecord: (record: ScanRecord) => void;
+  #rest = '';
+  #fields: string[] = [];
+
+  constructor(onRecord: (record: ScanRecord) => void) {
+    this.#onRecord = onRecord;
+  }
+
+  /** @throws Error for bytes that are no records */
+  push(piece: Buffer): void {
+    const text = this.#rest + piece.toString('latin1');
+    let from = 0;
+    for (let nul = text.indexOf('\0'); nul >= 0; nul = text.indexOf('\0', from)) {
+      if (nul > from) this.#fields.push(text.slice(from, nul));
+      else this.#end();
+      if (this.#fields.length > FIELDS) throw new Error('a record of too many fields');
+      from = nul + 1;
+    }
+    this.#rest = text.slice(from);
+    if (this.#rest.length > RECORD_LIMIT_BYTES) throw new Error('a record that does not end');
+  }
+
+  /** To be called at the end of the output. @throws Error if it ends within a record */
+  end(): void {
+    if (this.#rest !== '' || this.#fields.length > 0) throw new Error('it ends within a record');
+  }
+
+  #end(): void {
+    const record = parseRecord(this.#fields);
+    this.#fields = [];
+    this.#onRecord(record);
+  }
+}
+
+/**
+ * Reads what a container has changed, with or without a running engine.
+ *
+ * @throws CONTAINER_NOT_FOUND, INTEGRITY, ENGINE_FAILED, INTERRUPTED
+ */
+export async function scanPrivateArea(
+  paths: StorePaths,
+  container: string,
+  signal?: AbortSignal,
+): Promise<ScanRecord[]> {
+  const records: ScanRecord[] = [];
+  const parser = new ScanParser((record) => records.push(record));
+  const guarded = (work: () => void): void => {
+    try {
+      work();
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      throw new TemplatefsError('ENGINE_FAILED', `templatefs-engine scan of ${container} wrote what cannot be read: ${why}`, {
+        hint: 'build the engine and the control plane together: npm run build',
+        cause: error,
+      });
+    }
+  };
+  await runEngine({
+    verb: 'scan',
+    arguments: ['--store', paths.store, '--container', container],
+    onOutput: (piece) => { guarded(() => { parser.push(piece); }); },
+    ...(signal !== undefined && { signal }),
+  });
+  guarded(() => { parser.end(); });
+  return records;
+}

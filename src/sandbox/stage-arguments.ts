@@ -1,0 +1,104 @@
+import { SANDBOX_CAPABILITIES, SETUP_CAPABILITIES } from './capabilities.js';
+import type { ProcCovers } from './proc-covers.js';
+import type { ResolvConfPlace } from './resolv-conf.js';
+
+/** File descriptors that the first bubblewrap inherits beyond 0, 1 and 2. */
+export const RESOLV_CONF_FD = 3;
+export const SECCOMP_FD = 4;
+export const STATUS_FD = 5;
+
+/** A folder of the host's root that programs need to start: /usr itself, and /bin, /lib … as folder or symlink. */
+export interface HostFolder {
+  readonly path: string;
+  readonly linkTarget?: string;
+}
+
+export interface StageOptions {
+  readonly bwrap: string;
+  readonly setpriv: string;
+  readonly root: string;
+  readonly hostname: string;
+  readonly command: readonly string[];
+  readonly network: boolean;
+  readonly workdir: string;
+  /** Without a terminal the command gets a session of its own. */
+  readonly newSession: boolean;
+  readonly seccomp: boolean;
+  readonly hostFolders: readonly HostFolder[];
+  readonly procCovers: ProcCovers;
+  readonly resolvConf: ResolvConfPlace;
+  /** Environment variables that must not reach bubblewrap itself, such as LD_PRELOAD. */
+  readonly lateEnvironment: Readonly<Record<string, string>>;
+  readonly tmpfsBytes: number;
+}
+
+/** Where the stage shows the container's root. */
+const CONTAINER = '/container';
+
+/**
+ * The stage: a root of its own that holds what bubblewrap needs to run (the host's /usr, read-only), the container's
+ * root at /container, and ready-made /dev, /tmp and /run. Nothing in it is the host's to lose.
+ */
+function stage(options: StageOptions): string[] {
+  const { resolvConf } = options;
+  const tmpfs = (path: string, mode: string): string[] => ['--perms', mode, '--size', `${options.tmpfsBytes}`, '--tmpfs', path];
+  return [
+    '--die-with-parent',
+    '--cap-add', 'ALL',
+    ...options.hostFolders.flatMap(({ path, linkTarget }) => linkTarget === undefined ? ['--ro-bind', path, path] : ['--symlink', linkTarget, path]),
+    '--ro-bind-try', '/etc/ld.so.cache', '/etc/ld.so.cache',
+    '--bind', options.root, CONTAINER,
+    '--proc', '/proc',
+    '--dev', '/dev',
+    ...tmpfs('/dev/shm', '1777'),
+    ...tmpfs('/tmp', '1777'),
+    ...tmpfs('/run', '0755'),
+    '--perms', '1777', '--dir', '/run/lock',
+    ...(resolvConf.kind === 'none' ? [] : ['--perms', '0644', '--file', `${RESOLV_CONF_FD}`, resolvConf.kind === 'run' ? resolvConf.path : '/resolv.conf']),
+  ];
+}
+
+/** The sandbox proper, made from inside the stage. */
+function sandbox(options: StageOptions): string[] {
+  const { procCovers, resolvConf } = options;
+  return [
+    '--die-with-parent',
+    '--unshare-pid', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try',
+    ...(options.network ? [] : ['--unshare-net']),
+    ...(options.newSession ? ['--new-session'] : []),
+    '--hostname', options.hostname,
+    '--bind', CONTAINER, '/',
+    '--proc', '/proc',
+    ...procCovers.readOnly.flatMap((name) => ['--ro-bind', `/proc/${name}`, `/proc/${name}`]),
+    ...procCovers.masked.flatMap((name) => ['--ro-bind', '/dev/null', `/proc/${name}`]),
+    '--dev-bind', '/dev', '/dev',
+    '--bind', '/tmp', '/tmp',
+    '--bind', '/run', '/run',
+    ...(resolvConf.kind === 'cover' ? ['--ro-bind', '/resolv.conf', resolvConf.path] : []),
+    '--cap-drop', 'ALL',
+    ...SANDBOX_CAPABILITIES.flatMap((name) => ['--cap-add', `CAP_${name.toUpperCase()}`]),
+    ...(options.seccomp ? ['--seccomp', `${SECCOMP_FD}`] : []),
+    '--json-status-fd', `${STATUS_FD}`,
+    '--chdir', options.workdir,
+    ...Object.entries(options.lateEnvironment).flatMap(([name, value]) => ['--setenv', name, value]),
+    '--', ...options.command,
+  ];
+}
+
+/**
+ * The arguments of the first bubblewrap. It makes the stage and starts, in it, the second one, which makes the sandbox:
+ * paths below a root that belongs to a hostile container are only touched where a symlink leads nowhere but into the
+ * stage. Between the two stands setpriv, because bubblewrap leaves root's bounding set as it is; it runs twice because a
+ * capability can be made inheritable only as long as it is in the bounding set.
+ */
+export function stageArguments(options: StageOptions): string[] {
+  const bounded = SANDBOX_CAPABILITIES.map((name) => `+${name}`);
+  const inheritable = [...SETUP_CAPABILITIES.map((name) => `+${name}`), ...bounded];
+  return [
+    ...stage(options),
+    '--',
+    options.setpriv, '--inh-caps', inheritable.join(','),
+    options.setpriv, '--bounding-set', ['-all', ...bounded].join(','),
+    options.bwrap, ...sandbox(options),
+  ];
+}

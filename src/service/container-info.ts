@@ -1,0 +1,79 @@
+import { readContainerFile } from '../catalog/container-file.js';
+import { controlRequest } from '../engine/control-client.js';
+import { engineState } from '../engine/engine-state.js';
+import { scanPrivateArea } from '../engine/scan.js';
+import { openForReading, type ServiceContext } from './context.js';
+import { findContainer } from './find-record.js';
+import type { ContainerSummary } from './list-containers.js';
+import { privateSums } from './private-sums.js';
+
+export interface ContainerQuota {
+  readonly sizeBytes: number | null;
+  readonly inodes: number | null;
+}
+
+/** What `info` says of a container. */
+export interface ContainerInfo extends ContainerSummary {
+  readonly apptemplates: readonly string[];
+  /** Allocated on the disk for what the container changed. */
+  readonly privateBytes: number;
+  /** Regular files with content of their own. */
+  readonly privateFiles: number;
+  /** Private entries whose content is shared. */
+  readonly links: number;
+  /** The process that serves the root; null while it is stopped. */
+  readonly enginePid: number | null;
+  /** null for none. */
+  readonly quota: ContainerQuota | null;
+  /** Whether reads and writes bypass the engine; null while it is stopped. */
+  readonly passthrough: boolean | null;
+  /** Why there is no passthrough; else null. */
+  readonly passthroughReason: string | null;
+  readonly tree: string;
+  readonly created: string;
+  /** Times that the engine was started again since it was mounted; null while it is stopped, or if it does not answer. */
+  readonly engineRestarts: number | null;
+  /** What a crash left and the next mount or unmount clears away; else null. */
+  readonly stale: string | null;
+}
+
+/** @throws CONTAINER_NOT_FOUND, INTEGRITY, ENGINE_FAILED, BAD_CATALOG */
+export async function containerInfo(context: ServiceContext, name: string): Promise<ContainerInfo> {
+  const { paths, signal } = context;
+  using opened = openForReading(context);
+  const record = findContainer(opened.catalog, name);
+  const found = await engineState(paths, name);
+  const sums = privateSums(await scanPrivateArea(paths, name, signal));
+  const file = readContainerFile(paths.containerFile(name));
+  const hasQuota = file?.quotaSizeBytes !== undefined || file?.quotaInodes !== undefined;
+  const engine = found.state === 'mounted' ? found.engine : null;
+  const passthrough = engine === null ? null : engine.passthrough === 'yes';
+  return {
+    name,
+    ostemplate: record.template,
+    state: engine === null ? 'stopped' : 'mounted',
+    root: engine?.mountpoint ?? null,
+    apptemplates: [],
+    privateBytes: sums.allocatedBytes,
+    privateFiles: sums.files,
+    links: sums.links,
+    enginePid: engine?.worker ?? null,
+    quota: hasQuota ? { sizeBytes: file.quotaSizeBytes ?? null, inodes: file.quotaInodes ?? null } : null,
+    passthrough,
+    passthroughReason: passthrough === false ? (engine?.passthrough.replace(/^no: */, '') ?? null) : null,
+    tree: file?.tree ?? record.tree,
+    created: record.created,
+    engineRestarts: engine === null ? null : await restarts(paths.controlSocket(name)),
+    stale: found.state === 'dead' ? found.reason : null,
+  };
+}
+
+async function restarts(socket: string): Promise<number | null> {
+  try {
+    const status = await controlRequest(socket, ['status'], { timeoutMs: 2_000 });
+    return Number(status.get('restarts') ?? 0);
+  } catch {
+    // An engine that is just being replaced does not answer; the rest of the answer holds all the same.
+    return null;
+  }
+}

@@ -1,0 +1,93 @@
+import { chmodSync } from 'node:fs';
+import { join } from 'node:path';
+import { formatContainerFile } from '../catalog/container-file.js';
+import { HeldLocks } from '../catalog/lock.js';
+import { makeFolder, syncFolder, writeFileDurably } from '../catalog/write-file-durably.js';
+import { TemplatefsError } from '../core/errors.js';
+import { checkContainerName } from '../core/names.js';
+import { TreeReader } from '../store/tree-reader.js';
+import { openForWriting, type ServiceContext } from './context.js';
+import { findTemplate, lockSubject } from './find-record.js';
+import { draftArea, journaled, moveFolder } from './journal.js';
+
+export interface CreateContainerOptions {
+  readonly name: string;
+  /** The OS template that it stands on. */
+  readonly template: string;
+  /** Recorded; the engine does not enforce quotas yet. */
+  readonly quotaSizeBytes?: number;
+  readonly quotaInodes?: number;
+}
+
+export interface CreatedContainer {
+  readonly name: string;
+  readonly ostemplate: string;
+  readonly tree: string;
+  readonly created: string;
+}
+
+/**
+ * Makes a container: a private area with nothing in it. Costs the same whatever the template's size. When this returns
+ * the container is durable; when it fails nothing is left of it.
+ *
+ * @throws USAGE, TEMPLATE_NOT_FOUND, CONTAINER_EXISTS, BAD_TREE, BUSY, STORE_NOT_WRITABLE, NO_SPACE
+ */
+export async function createContainer(
+  context: ServiceContext,
+  options: CreateContainerOptions,
+): Promise<CreatedContainer> {
+  const { paths } = context;
+  const name = checkContainerName(options.name);
+  using opened = await openForWriting(context);
+  const { catalog } = opened;
+  findTemplate(catalog, options.template);
+  using locks = new HeldLocks();
+  locks.hold(await lockSubject(context, catalog, 'template', options.template, 'shared'));
+  const template = findTemplate(catalog, options.template);
+  locks.hold(await lockSubject(context, catalog, 'container', name));
+  if (catalog.container(name) !== undefined) {
+    throw new TemplatefsError('CONTAINER_EXISTS', `there is a container ${name} already`, {
+      hint: 'choose another name, or remove it with `templatefs destroy`',
+    });
+  }
+  checkTree(paths.tree(template.tree), template.name);
+
+  const created = new Date().toISOString();
+  await journaled(paths, catalog, 'create-container', name, (entry) => {
+    const draft = draftArea(paths, entry);
+    makeFolder(draft);
+    for (const folder of ['root', 'inodes', 'staging']) makeFolder(join(draft, folder));
+    // What stands below it has its own modes; the private area itself is closed to all but root.
+    chmodSync(join(draft, 'root'), 0o755);
+    writeFileDurably(
+      join(draft, 'container'),
+      formatContainerFile({
+        name,
+        template: template.name,
+        tree: template.tree,
+        created,
+        shared: [],
+        ...(options.quotaSizeBytes !== undefined && { quotaSizeBytes: options.quotaSizeBytes }),
+        ...(options.quotaInodes !== undefined && { quotaInodes: options.quotaInodes }),
+        other: [],
+      }),
+    );
+    syncFolder(draft);
+    context.signal?.throwIfAborted();
+    moveFolder(draft, paths.privateArea(name), paths.privateAreas);
+  });
+  return { name, ostemplate: template.name, tree: template.tree, created };
+}
+
+/** A container on a tree that is gone or broken would be of no use; opening a tree costs the same whatever its size. */
+function checkTree(file: string, template: string): void {
+  try {
+    TreeReader.open(file).close();
+  } catch (error) {
+    if (error instanceof TemplatefsError) throw error;
+    throw new TemplatefsError('BAD_TREE', `the tree ${file} of template ${template} cannot be opened`, {
+      hint: 'run `templatefs verify`; a tree is restored by importing its template again',
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,64 @@
+import { bootstrapTemplate } from '../templates/bootstrap-template.js';
+import type { TemplateDefinition } from '../templates/definition.js';
+import { loadDefinition } from '../templates/load-definition.js';
+import { TemplatefsError } from '../core/errors.js';
+import { importTar } from '../store/import-tar.js';
+import { addTemplate, type AddedTemplate, type ImportedTree } from './add-template.js';
+import type { ServiceContext } from './context.js';
+import { importOptions } from './import-options.js';
+
+export interface CreateTemplateOptions {
+  /** Name of a definition. */
+  readonly name: string;
+  readonly flavors: readonly string[];
+  /** Makes a new version of a template that is there. */
+  readonly refresh?: boolean;
+}
+
+/**
+ * Makes an OS template from its definition: the real bootstrap tool makes a root, its tar goes straight into the store.
+ *
+ * @throws TEMPLATE_NOT_FOUND, BAD_DEFINITION, TEMPLATE_EXISTS, NO_MIRROR, PACKAGE_MANAGER_FAILED, BUSY, NO_SPACE,
+ *   INTERRUPTED
+ */
+export async function createTemplate(context: ServiceContext, options: CreateTemplateOptions): Promise<AddedTemplate> {
+  const definition = await loadDefinition(options.name, { flavors: options.flavors });
+  if (definition.kind === 'app') {
+    throw new TemplatefsError('USAGE', `${definition.name} is an app template: it is installed into containers, it is no root`, {
+      hint: `create its OS template instead${definition.base === undefined ? '' : `: templatefs template create ${definition.base}`}`,
+    });
+  }
+  return addTemplate(context, {
+    name: definition.name,
+    refresh: options.refresh ?? false,
+    source: `definition ${definition.name}`,
+    definition: JSON.stringify({
+      name: definition.name,
+      flavors: options.flavors,
+      packageManager: definition.packageManager,
+      packages: definition.packages,
+      repositories: definition.repositories,
+    }),
+    importTree: () => bootstrap(context, definition),
+  });
+}
+
+/** Imports while the tool still writes; the tool may fail after its last byte. */
+async function bootstrap(context: ServiceContext, definition: TemplateDefinition): Promise<ImportedTree> {
+  const { paths, signal, onLog } = context;
+  const { stream, finished } = bootstrapTemplate(definition, {
+    ...(onLog !== undefined && { onLog }),
+    ...(signal !== undefined && { signal }),
+  });
+  const [tree, tool] = await Promise.allSettled([importTar(paths, stream, importOptions(context)), finished]);
+  // A tool that fails ends the stream with its error, and the import stumbles over that. An import that fails closes
+  // the stream, and the tool is killed for it. The first of the two is what the user has to know.
+  if (stream.errored !== null) throw stream.errored;
+  if (tree.status === 'rejected') throw asError(tree.reason);
+  if (tool.status === 'rejected') throw asError(tool.reason);
+  return tree.value;
+}
+
+function asError(reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error(String(reason));
+}

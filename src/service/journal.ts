@@ -1,0 +1,162 @@
+import { execFile } from 'node:child_process';
+import { existsSync, renameSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { Catalog } from '../catalog/catalog.js';
+import { readContainerFile } from '../catalog/container-file.js';
+import { HeldLocks, acquireLock } from '../catalog/lock.js';
+import { isAlive } from '../catalog/process-identity.js';
+import type { JournalEntry, JournalOperation } from '../catalog/records.js';
+import { readTemplateFile } from '../catalog/template-file.js';
+import { syncFolder } from '../catalog/write-file-durably.js';
+import { TemplatefsError, storeWriteError } from '../core/errors.js';
+import type { StorePaths } from '../core/store-paths.js';
+
+/*
+ * How a command that changes both files and catalog stays whole. Files are the truth, the catalog follows:
+ *
+ *   1. a journal entry says what is about to change;
+ *   2. one rename (or unlink) makes the change: before it the old state holds, after it the new one;
+ *   3. settling makes the catalog agree with the files and removes what is half made or half removed;
+ *   4. the journal entry goes.
+ *
+ * A cut anywhere leaves the entry behind. The next command that writes finds it, sees that its process is gone, and
+ * does step 3 and 4. Step 3 looks only at what is there, so doing it twice does no harm.
+ */
+
+/** Where a private area is put together. */
+export function draftArea(paths: StorePaths, entry: { id: number; subject: string }): string {
+  return join(paths.privateAreas, `.new-${entry.id}-${entry.subject}`);
+}
+
+/** Where a private area is moved before it is removed. */
+export function trashArea(paths: StorePaths, entry: { id: number; subject: string }): string {
+  return join(paths.privateAreas, `.trash-${entry.id}-${entry.subject}`);
+}
+
+/**
+ * Removes a folder tree with whatever names it holds. Node's own `rm` cannot remove names that are not UTF-8. Never
+ * follows a mount into another file system.
+ */
+export async function removeFolder(folder: string): Promise<void> {
+  if (!existsSync(folder)) return;
+  try {
+    await promisify(execFile)('rm', ['-rf', '--one-file-system', '--', folder]);
+  } catch (error) {
+    throw new TemplatefsError('FAILED', `cannot remove ${folder}`, {
+      hint: 'see what holds it (lsattr, mount, dmesg), then run the command again',
+      cause: error,
+    });
+  }
+}
+
+async function settleContainer(paths: StorePaths, catalog: Catalog, entry: Pick<JournalEntry, 'id' | 'subject'>): Promise<void> {
+  await removeFolder(draftArea(paths, entry));
+  await removeFolder(trashArea(paths, entry));
+  const name = entry.subject;
+  const file = readContainerFile(paths.containerFile(name));
+  if (file === undefined) {
+    catalog.removeContainer(name);
+  } else if (catalog.container(name) === undefined && catalog.template(file.template) !== undefined) {
+    catalog.putContainer({ name, template: file.template, tree: file.tree, created: file.created, mountpoint: null });
+  }
+}
+
+function settleTemplate(paths: StorePaths, catalog: Catalog, name: string): void {
+  const record = readTemplateFile(paths.templateRecord(name));
+  if (record !== undefined) catalog.putTemplate(record);
+  else if (catalog.containersOf(name).length === 0) catalog.removeTemplate(name);
+}
+
+async function settle(paths: StorePaths, catalog: Catalog, entry: Pick<JournalEntry, 'id' | 'operation' | 'subject'>): Promise<void> {
+  switch (entry.operation) {
+    case 'create-container':
+    case 'destroy-container':
+      await settleContainer(paths, catalog, entry);
+      break;
+    case 'add-template':
+    case 'remove-template':
+      settleTemplate(paths, catalog, entry.subject);
+      break;
+  }
+  catalog.endJournal(entry.id);
+}
+
+/**
+ * Does `change` (steps 1 to 4 above). The caller holds the lock of the container or template. When `change` throws,
+ * the half-made things are removed and the error is passed on.
+ */
+export async function journaled(
+  paths: StorePaths,
+  catalog: Catalog,
+  operation: JournalOperation,
+  subject: string,
+  change: (entry: { id: number; subject: string }) => void,
+): Promise<void> {
+  const entry = { id: catalog.beginJournal(operation, subject), operation, subject };
+  let failure: unknown;
+  try {
+    change(entry);
+  } catch (error) {
+    failure = error;
+  }
+  try {
+    await settle(paths, catalog, entry);
+  } catch (error) {
+    failure ??= error;
+  }
+  if (failure !== undefined) throw storeWriteError(failure, subject);
+}
+
+/** Moves a folder to its new name durably. */
+export function moveFolder(from: string, to: string, parent: string): void {
+  try {
+    renameSync(from, to);
+    syncFolder(parent);
+  } catch (error) {
+    throw storeWriteError(error, to);
+  }
+}
+
+/** The lock that guards what an operation changes. */
+function lockOf(operation: JournalOperation): 'container' | 'template' {
+  return operation.endsWith('container') ? 'container' : 'template';
+}
+
+/**
+ * Finishes or undoes what killed commands left; what a live command is on is left to it.
+ *
+ * @param held the container or template whose lock the caller holds; only entries about it are settled then
+ */
+export async function recoverJournal(
+  paths: StorePaths,
+  catalog: Catalog,
+  held?: { readonly kind: 'container' | 'template'; readonly name: string },
+): Promise<void> {
+  for (const entry of catalog.journal()) {
+    if (isAlive({ pid: entry.pid, start: entry.pidStart, boot: entry.boot })) continue;
+    const kind = lockOf(entry.operation);
+    if (held !== undefined) {
+      if (held.kind === kind && held.name === entry.subject) await settle(paths, catalog, entry);
+      continue;
+    }
+    try {
+      using locks = new HeldLocks();
+      locks.hold(
+        await acquireLock({
+          paths,
+          name: `${kind}-${entry.subject}`,
+          what: `${kind} ${entry.subject}`,
+          mode: 'exclusive',
+          waitMs: 0,
+        }),
+      );
+      await settle(paths, catalog, entry);
+    } catch (error) {
+      // Another command is already there; or what is left cannot be read: then `verify` names it, and this command,
+      // which is perhaps about something else, goes on.
+      if (error instanceof TemplatefsError && ['BUSY', 'INTEGRITY', 'FAILED'].includes(error.code)) continue;
+      throw error;
+    }
+  }
+}

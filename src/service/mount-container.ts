@@ -1,0 +1,145 @@
+import { mkdirSync, realpathSync, rmSync, statSync, writeFileSync, existsSync } from 'node:fs';
+import { resolve, sep } from 'node:path';
+import { HeldLocks } from '../catalog/lock.js';
+import { TemplatefsError, storeWriteError } from '../core/errors.js';
+import type { StorePaths } from '../core/store-paths.js';
+import { cleanDeadEngine, removeRunFiles } from '../engine/clean-dead-engine.js';
+import { settledEngineState } from '../engine/engine-state.js';
+import { checkFuse, mountEngine } from '../engine/mount-engine.js';
+import { readMounts } from '../engine/mount-table.js';
+import { openForWriting, type ServiceContext } from './context.js';
+import { defaultRootPath, makeDefaultRoot, removeDefaultRoot } from './default-root.js';
+import { findContainer, lockSubject } from './find-record.js';
+
+export interface MountContainerOptions {
+  readonly name: string;
+  /** An existing folder; the container's folder below `root/` in the store if left out. */
+  readonly mountpoint?: string;
+  readonly passthrough?: boolean;
+}
+
+export interface MountedContainer {
+  readonly name: string;
+  readonly root: string;
+  /** Whether it was mounted there already. */
+  readonly already: boolean;
+}
+
+/** Checks a mount point that the user named. @returns its real path @throws USAGE, BUSY */
+function checkMountpoint(paths: StorePaths, name: string, given: string): string {
+  let real: string;
+  try {
+    real = realpathSync(resolve(given));
+    if (!statSync(real).isDirectory()) throw new Error('not a folder');
+  } catch (error) {
+    throw new TemplatefsError('USAGE', `the mount point ${given} is no folder`, {
+      hint: `make it first: mkdir -p ${given}`,
+      cause: error,
+    });
+  }
+  const store = existsSync(paths.store) ? realpathSync(paths.store) : paths.store;
+  if ((real === store || real.startsWith(store + sep) || store.startsWith(real === '/' ? '/' : real + sep)) && real !== defaultRootPath(paths, name)) {
+    throw new TemplatefsError('USAGE', `the mount point ${real} would hide a part of the store, or lie within it`, {
+      hint: 'name a folder elsewhere, or leave it out',
+    });
+  }
+  return real;
+}
+
+/** What a caller that holds the container's lock asks for. */
+export interface MountRequest {
+  readonly name: string;
+  /** A checked folder; undefined asks for the default place, or for wherever it is mounted already. */
+  readonly mountpoint?: string;
+  readonly passthrough?: boolean;
+  /** Mounted only for the time of an `exec`. */
+  readonly temporary: boolean;
+}
+
+/**
+ * Mounts a container whose lock the caller holds, after clearing away what a crash left of it.
+ *
+ * @throws FUSE_UNAVAILABLE, BUSY when it is mounted elsewhere, and what the engine says
+ */
+export async function mountLocked(context: ServiceContext, request: MountRequest): Promise<MountedContainer> {
+  const { paths, signal } = context;
+  const { name } = request;
+  const found = await settledEngineState(paths, name);
+  if (found.state === 'mounted') {
+    const root = found.engine.mountpoint;
+    if (request.mountpoint !== undefined && request.mountpoint !== root) {
+      throw new TemplatefsError('BUSY', `container ${name} is mounted at ${root} already`, {
+        hint: `use it there, or unmount it first: templatefs umount ${name}`,
+      });
+    }
+    // Whoever asks for a mount that stays gets one, also when an `exec` made it for itself.
+    if (!request.temporary) rmSync(paths.temporaryMount(name), { force: true });
+    return { name, root, already: true };
+  }
+  checkFuse();
+  if (found.state === 'dead') {
+    await cleanDeadEngine(paths, name, found);
+    context.onNotice?.(`cleared away what was left of an earlier mount of ${name}: ${found.reason}`);
+  }
+  try {
+    mkdirSync(paths.run(name), { recursive: true, mode: 0o700 });
+    rmSync(paths.temporaryMount(name), { force: true });
+    if (request.mountpoint === undefined) makeDefaultRoot(paths, name);
+    if (request.temporary) writeFileSync(paths.temporaryMount(name), '', { mode: 0o600 });
+  } catch (error) {
+    throw storeWriteError(error, paths.run(name));
+  }
+  const root = request.mountpoint ?? defaultRootPath(paths, name);
+  if (readMounts().some((mount) => mount.mountpoint === root)) {
+    throw new TemplatefsError('BUSY', `something else is mounted at ${root}`, {
+      hint: `see what it is with \`findmnt ${root}\`, or name another folder`,
+    });
+  }
+  try {
+    await mountEngine({
+      paths,
+      container: name,
+      mountpoint: root,
+      ...(request.passthrough !== undefined && { passthrough: request.passthrough }),
+      ...(signal !== undefined && { signal }),
+    });
+  } catch (error) {
+    // A mount that was cut short may have left a live engine, or a part of one.
+    const left = await settledEngineState(paths, name);
+    if (left.state === 'dead') await cleanDeadEngine(paths, name, left);
+    if (left.state !== 'mounted') {
+      removeRunFiles(paths, name);
+      removeDefaultRoot(paths, name);
+    }
+    throw error;
+  }
+  return { name, root, already: false };
+}
+
+/**
+ * Mounts a container's root. One that is mounted at this place already is left as it is.
+ *
+ * @throws CONTAINER_NOT_FOUND, USAGE, BUSY, FUSE_UNAVAILABLE, ENGINE_FAILED, ENGINE_MISMATCH, BAD_TREE, INTEGRITY
+ */
+export async function mountContainer(
+  context: ServiceContext,
+  options: MountContainerOptions,
+): Promise<MountedContainer> {
+  const { paths } = context;
+  using opened = await openForWriting(context);
+  const { catalog } = opened;
+  findContainer(catalog, options.name);
+  using locks = new HeldLocks();
+  locks.hold(await lockSubject(context, catalog, 'container', options.name));
+  findContainer(catalog, options.name);
+  const mountpoint =
+    options.mountpoint === undefined ? undefined : checkMountpoint(paths, options.name, options.mountpoint);
+  const mounted = await mountLocked(context, {
+    name: options.name,
+    temporary: false,
+    ...(mountpoint !== undefined && { mountpoint }),
+    ...(options.passthrough !== undefined && { passthrough: options.passthrough }),
+  });
+  catalog.setMountpoint(options.name, mounted.root === defaultRootPath(paths, options.name) ? null : mounted.root);
+  return mounted;
+}

@@ -1,0 +1,34 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { HeldLocks } from '../catalog/lock.js';
+import { rebuildCatalog as rebuild, type RebuildResult } from '../catalog/rebuild.js';
+import { makeFolder } from '../catalog/write-file-durably.js';
+import { TreeReader } from '../store/tree-reader.js';
+import { lock, requireRoot, type ServiceContext } from './context.js';
+import { removeFolder } from './journal.js';
+
+/**
+ * Makes a new catalog from the files of the store: for one that is broken or lost. The old one is kept under another
+ * name.
+ *
+ * @throws BUSY while another command has the catalog open, STORE_NOT_WRITABLE, NO_SPACE
+ */
+export async function rebuildCatalog(context: ServiceContext): Promise<RebuildResult> {
+  requireRoot('change a store');
+  const { paths } = context;
+  for (const folder of [paths.templates, paths.privateAreas]) makeFolder(folder);
+  using locks = new HeldLocks();
+  locks.hold(await lock(context, { name: 'catalog', what: 'the catalog', mode: 'exclusive' }));
+  // The journal that knew of these goes with the old catalog.
+  for (const name of readdirSync(paths.privateAreas)) {
+    if (/^\.(?:new|trash)-\d+-/.test(name)) await removeFolder(join(paths.privateAreas, name));
+  }
+  return rebuild({
+    paths,
+    treeSummary: (digest) => {
+      const reader = TreeReader.open(paths.tree(digest));
+      reader.close();
+      return { files: reader.header.regularCount, bytes: Number(reader.header.contentBytes) };
+    },
+  });
+}

@@ -1,0 +1,72 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { mkdir, readdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { errnoOf, storeWriteError } from '../core/errors.js';
+import type { StorePaths } from '../core/store-paths.js';
+import { makeFolders } from './make-folders.js';
+import { STAGING_PARTS } from './worker-messages.js';
+
+const NAME = /^(?:objects|tree)-([0-9]+)-([0-9]+)-[0-9a-f]+$/;
+
+/** A name in staging that nobody else has, and that tells which process it belongs to. */
+export function stagingPath(paths: StorePaths, what: 'objects' | 'tree'): string {
+  const start = processStart(process.pid) ?? '0';
+  return join(paths.staging, `${what}-${process.pid}-${start}-${randomBytes(6).toString('hex')}`);
+}
+
+/** Makes a folder of one's own below staging. @throws NO_SPACE, STORE_NOT_WRITABLE, IO_ERROR */
+export async function createStagingFolder(paths: StorePaths): Promise<string> {
+  const folder = stagingPath(paths, 'objects');
+  try {
+    ensureStaging(paths);
+    await mkdir(folder, { mode: 0o700 });
+    for (let part = 0; part < STAGING_PARTS; part += 1) await mkdir(join(folder, String(part)));
+  } catch (error) {
+    throw storeWriteError(error, folder);
+  }
+  return folder;
+}
+
+/** As `createStagingFolder` for callers that only need the folder staging itself. */
+export function ensureStaging(paths: StorePaths): void {
+  makeFolders(paths.staging);
+}
+
+/**
+ * Removes what processes that are gone (killed, or lost with the power) left in staging. What a live process works
+ * on stays. Returns the names that were removed.
+ */
+export async function removeStaleStaging(paths: StorePaths): Promise<string[]> {
+  const removed: string[] = [];
+  for (const name of await readNames(paths.staging)) {
+    const match = NAME.exec(name);
+    if (match?.[1] === undefined || processStart(Number(match[1])) === match[2]) continue;
+    await rm(join(paths.staging, name), { recursive: true, force: true });
+    removed.push(name);
+  }
+  return removed;
+}
+
+async function readNames(folder: string): Promise<string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/**
+ * When the process started, in clock ticks since boot: field 22 of /proc/PID/stat (proc(5)). With it a process that
+ * only has the number of a dead one is told apart. Undefined when there is no such process.
+ */
+function processStart(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // The second field is a name in parentheses that may hold spaces; field 3 follows the last parenthesis.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  } catch {
+    return undefined;
+  }
+}

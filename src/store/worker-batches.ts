@@ -1,0 +1,216 @@
+import { closeSync, constants, ftruncateSync, linkSync, openSync, unlinkSync, writeSync } from 'node:fs';
+import { threadId } from 'node:worker_threads';
+import { errnoOf } from '../core/errors.js';
+import { fileHolds, filesEqual, findEqualObject } from './compare-content.js';
+import { fingerprint, Fingerprint } from './fingerprint.js';
+import { makeFolders } from './make-folders.js';
+import { objectPathIn } from './object-id.js';
+import { stagedName, stagedNumber, stagedSerial, type BatchPlace, type HashedContent, type LinkedContent, type LinkRequest } from './worker-messages.js';
+
+/** What this thread knows of one batch. */
+interface Batch {
+  readonly streams: Set<number>;
+  /**
+   * Serials of staged contents by a part of their fingerprint: equal files of one import are staged once (by each
+   * thread for itself). Bytes decide, so 30 bits do; whole fingerprints as keys would take five times the memory.
+   */
+  readonly staged: Map<number, number | number[]>;
+  /** Files made so far. */
+  created: number;
+}
+
+interface Stream {
+  readonly place: BatchPlace;
+  readonly fd: number;
+  readonly staged: number;
+  readonly fingerprint: Fingerprint;
+  /** Where the next byte goes; holes only move it. */
+  offset: number;
+  /** Where the last byte of data ended. */
+  dataEnd: number;
+  written: number;
+}
+
+/**
+ * What a worker thread does for batches of objects: hash and write contents into staging, each byte read once, and
+ * later link them into the store. All calls are synchronous; a thread does one at a time.
+ */
+export class WorkerBatches {
+  readonly #batches = new Map<number, Batch>();
+  readonly #streams = new Map<number, Stream>();
+
+  /** Files that are whole in memory are hashed first, and only written if they are new. */
+  storeFiles(place: BatchPlace, bytes: Buffer, ends: readonly number[]): HashedContent[] {
+    let start = 0;
+    return ends.map((end) => {
+      const content = bytes.subarray(start, end);
+      start = end;
+      return this.#storeFile(place, content);
+    });
+  }
+
+  #storeFile(place: BatchPlace, content: Buffer): HashedContent {
+    const hash = fingerprint(content, place.hashBits);
+    const found = this.#findKnown(place, hash, content.length, (path) => fileHolds(path, content));
+    if (found !== undefined) return found;
+    const staged = this.#newNumber(place);
+    const fd = createStaged(place, staged);
+    try {
+      writeFully(fd, content, 0);
+    } finally {
+      closeSync(fd);
+    }
+    this.#remember(place, hash, staged);
+    return { hash, size: content.length, staged, variant: -1, written: content.length };
+  }
+
+  openStream(place: BatchPlace, stream: number): void {
+    const staged = this.#newNumber(place);
+    const fd = createStaged(place, staged);
+    this.#batch(place.batch).streams.add(stream);
+    this.#streams.set(stream, { place, fd, staged, fingerprint: new Fingerprint(), offset: 0, dataEnd: 0, written: 0 });
+  }
+
+  streamData(id: number, bytes: Buffer): void {
+    const stream = this.#stream(id);
+    stream.fingerprint.update(bytes);
+    writeFully(stream.fd, bytes, stream.offset);
+    stream.offset += bytes.length;
+    stream.dataEnd = stream.offset;
+    stream.written += bytes.length;
+  }
+
+  streamHole(id: number, length: number): void {
+    const stream = this.#stream(id);
+    stream.fingerprint.updateZeros(length);
+    stream.offset += length;
+  }
+
+  closeStream(id: number): HashedContent {
+    const stream = this.#stream(id);
+    const { place, staged, offset: size } = stream;
+    try {
+      if (stream.dataEnd < size) ftruncateSync(stream.fd, size);
+    } finally {
+      this.#streams.delete(id);
+      this.#batch(place.batch).streams.delete(id);
+      closeSync(stream.fd);
+    }
+    const hash = stream.fingerprint.digest(place.hashBits);
+    const path = stagedPath(place, staged);
+    const found = this.#findKnown(place, hash, size, (other) => filesEqual(path, other));
+    if (found !== undefined) {
+      unlinkSync(path);
+      return found;
+    }
+    this.#remember(place, hash, staged);
+    return { hash, size, staged, variant: -1, written: stream.written };
+  }
+
+  /**
+   * Gives each staged content the first free name of its fingerprint. link(2) never replaces, so two processes may do
+   * this at once: the one that comes second finds the name taken, and compares.
+   */
+  link({ place, contents }: LinkRequest): LinkedContent[] {
+    // Nothing is added any more.
+    this.#batch(place.batch).staged.clear();
+    const folders = new Set<string>();
+    return contents.map(({ hash, staged }) => {
+      const folder = `${place.objects}/${hash.slice(0, 2)}`;
+      if (!folders.has(folder)) {
+        makeFolders(folder);
+        folders.add(folder);
+      }
+      const source = stagedPath(place, staged);
+      for (let variant = 0; ; variant += 1) {
+        const target = objectPathIn(place.objects, { hash, variant });
+        const created = linkUnlessTaken(source, target);
+        if (!created && !filesEqual(source, target)) continue;
+        unlinkSync(source);
+        return { variant, created };
+      }
+    });
+  }
+
+  forget(number: number): void {
+    for (const id of this.#batches.get(number)?.streams ?? []) {
+      const stream = this.#streams.get(id);
+      this.#streams.delete(id);
+      if (stream !== undefined) closeSync(stream.fd);
+    }
+    this.#batches.delete(number);
+  }
+
+  /** An equal object of the store, or an equal content that this thread has staged. */
+  #findKnown(place: BatchPlace, hash: string, size: number, equal: (path: string) => boolean): HashedContent | undefined {
+    const variant = findEqualObject(place.objects, hash, size, equal);
+    if (variant !== undefined) return { hash, size, staged: 0, variant, written: 0 };
+    const known = this.#batch(place.batch).staged.get(shortKey(hash)) ?? [];
+    for (const serial of typeof known === 'number' ? [known] : known) {
+      const staged = stagedNumber(threadId, serial);
+      if (equal(stagedPath(place, staged))) return { hash, size, staged, variant: -1, written: 0 };
+    }
+    return undefined;
+  }
+
+  #remember(place: BatchPlace, hash: string, staged: number): void {
+    const contents = this.#batch(place.batch).staged;
+    const serial = stagedSerial(staged);
+    const key = shortKey(hash);
+    const known = contents.get(key);
+    // Nearly always there is one: a number takes much less memory than a list of one.
+    if (known === undefined) contents.set(key, serial);
+    else if (typeof known === 'number') contents.set(key, [known, serial]);
+    else known.push(serial);
+  }
+
+  #batch(number: number): Batch {
+    let batch = this.#batches.get(number);
+    if (batch === undefined) {
+      batch = { streams: new Set(), staged: new Map(), created: 0 };
+      this.#batches.set(number, batch);
+    }
+    return batch;
+  }
+
+  #stream(id: number): Stream {
+    const stream = this.#streams.get(id);
+    if (stream === undefined) throw new Error(`no stream ${id}`);
+    return stream;
+  }
+
+  /** Unique among the batch's threads, and dense for each of them. */
+  #newNumber(place: BatchPlace): number {
+    const batch = this.#batch(place.batch);
+    batch.created += 1;
+    return stagedNumber(threadId, batch.created);
+  }
+}
+
+/** The first 30 bits: a number that needs no memory of its own. */
+function shortKey(hash: string): number {
+  return Number.parseInt(hash.slice(0, 8), 16) >>> 2;
+}
+
+function stagedPath(place: BatchPlace, staged: number): string {
+  return `${place.staging}/${stagedName(staged)}`;
+}
+
+/** Objects are readable by root alone, and by nobody writable, from their first moment on. */
+function createStaged(place: BatchPlace, staged: number): number {
+  return openSync(stagedPath(place, staged), constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o400);
+}
+
+function writeFully(fd: number, bytes: Buffer, position: number): void {
+  for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done, bytes.length - done, position + done);
+}
+
+function linkUnlessTaken(source: string, target: string): boolean {
+  try {
+    linkSync(source, target);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return false;
+    throw error;
+  }
+}

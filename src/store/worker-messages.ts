@@ -1,0 +1,134 @@
+/** What the main thread and the object workers say to each other. Each request gets one response with its id. */
+
+/** Where one batch of objects is made. */
+export interface BatchPlace {
+  readonly batch: number;
+  /** The folder of finished objects. */
+  readonly objects: string;
+  /** The batch's own folder below staging. */
+  readonly staging: string;
+  readonly hashBits: number;
+}
+
+/** Folders that a batch's staging folder is divided into. */
+export const STAGING_PARTS = 16;
+
+/**
+ * The number of a staged file: the thread that made it, and which of the thread's files it is, from 1. Numbers, not
+ * names, are kept and sent: a batch may have millions.
+ */
+export function stagedNumber(thread: number, serial: number): number {
+  return thread * 2 ** 32 + serial;
+}
+
+export function stagedThread(staged: number): number {
+  return Math.floor(staged / 2 ** 32);
+}
+
+export function stagedSerial(staged: number): number {
+  return staged % 2 ** 32;
+}
+
+/**
+ * The path in the batch's staging folder. Each thread has a folder of its own (until there are more than 16), because
+ * two that create files in one folder wait for each other.
+ */
+export function stagedName(staged: number): string {
+  return `${stagedThread(staged) % STAGING_PARTS}/${staged.toString(36)}`;
+}
+
+/** Small files, one after another in one buffer, which comes back with the response. */
+export interface StoreFilesRequest {
+  readonly kind: 'files';
+  readonly place: BatchPlace;
+  readonly buffer: ArrayBuffer;
+  /** Where each file ends. */
+  readonly ends: readonly number[];
+}
+
+export interface OpenStreamRequest {
+  readonly kind: 'open';
+  readonly place: BatchPlace;
+  readonly stream: number;
+}
+
+export interface StreamDataRequest {
+  readonly kind: 'data';
+  readonly stream: number;
+  readonly buffer: ArrayBuffer;
+  readonly length: number;
+}
+
+export interface StreamHoleRequest {
+  readonly kind: 'hole';
+  readonly stream: number;
+  readonly length: number;
+}
+
+export interface CloseStreamRequest {
+  readonly kind: 'close';
+  readonly stream: number;
+}
+
+/** Gives staged contents their names in the store. Equal hashes must go to one worker, in order. */
+export interface LinkRequest {
+  readonly kind: 'link';
+  readonly place: BatchPlace;
+  readonly contents: readonly { readonly hash: string; readonly staged: number }[];
+}
+
+/** Closes what the batch has open, and forgets it. */
+export interface ForgetRequest {
+  readonly kind: 'forget';
+  readonly batch: number;
+}
+
+export interface VerifyRequest {
+  readonly kind: 'verify';
+  readonly files: readonly string[];
+  readonly hashBits: number;
+}
+
+export type WorkerRequest =
+  | StoreFilesRequest
+  | OpenStreamRequest
+  | StreamDataRequest
+  | StreamHoleRequest
+  | CloseStreamRequest
+  | LinkRequest
+  | ForgetRequest
+  | VerifyRequest;
+
+/** One content, hashed: found in the store, or staged. */
+export interface HashedContent {
+  readonly hash: string;
+  readonly size: number;
+  /** Number of the staged file (`stagedName`); 0 when an equal object was found. */
+  readonly staged: number;
+  /** The equal object's variant; −1 when staged. */
+  readonly variant: number;
+  /** Bytes that this call added to staging. */
+  readonly written: number;
+}
+
+export interface LinkedContent {
+  readonly variant: number;
+  /** Whether the object is new in the store. */
+  readonly created: boolean;
+}
+
+export interface VerifiedFile {
+  readonly hash?: string;
+  /** What reading the file failed with. */
+  readonly error?: string;
+}
+
+export interface WorkerResponse {
+  readonly id: number;
+  readonly contents?: readonly HashedContent[];
+  readonly linked?: readonly LinkedContent[];
+  readonly verified?: readonly VerifiedFile[];
+  /** A buffer given back to be used again. */
+  readonly buffer?: ArrayBuffer;
+  readonly error?: { readonly message: string; readonly code: string | undefined; readonly stack: string | undefined };
+}

@@ -1,0 +1,64 @@
+import { describe, expect, test } from 'vitest';
+import { formatContainerFile, parseContainerFile, type ContainerFile } from '../../../src/catalog/container-file.js';
+import type { TemplateRecord } from '../../../src/catalog/records.js';
+import { formatTemplateFile, parseTemplateFile } from '../../../src/catalog/template-file.js';
+import { DIGEST } from './temporary-store.js';
+
+const CONTAINER: ContainerFile = {
+  name: 'c1',
+  template: 'debian-12-x86_64',
+  tree: DIGEST,
+  created: '2026-11-22T08:00:00.000Z',
+  shared: ['/usr', '/opt/ä%b\n'],
+  quotaSizeBytes: 10 * 1024 ** 3,
+  other: [{ key: 'later', value: 'kept as it is' }],
+};
+
+describe('container file', () => {
+  test('is read back as it was', () => {
+    const text = formatContainerFile(CONTAINER);
+    expect(text).toMatch(/^templatefs-container 1\nname c1\n/);
+    expect(text).toContain('shared /opt/%C3%A4%25b%0A\n');
+    expect(parseContainerFile(text, 'f')).toEqual(CONTAINER);
+  });
+
+  test.each([
+    ['another file', 'something 1\n', /not a container file/],
+    ['a newer version', 'templatefs-container 2\n', /version 2/],
+    ['nothing', '', /not a container file/],
+    ['a file that is cut short', 'templatefs-container 1\nname c', /line 2: the file is cut short/],
+    ['a missing line', 'templatefs-container 1\nname c1\n', /no line for template|no line for tree/],
+    ['a second name', 'templatefs-container 1\nname c1\nname c2\n', /two lines for name/],
+    ['a tree that is a path', `templatefs-container 1\nname c\ntemplate t\ncreated x\ntree ../x\n`, /tree is no digest/],
+    ['a broken escape', 'templatefs-container 1\nname %4\n', /line 2: a % without two hex digits/],
+  ])('refuses %s', (_what, text, message) => {
+    expect(() => parseContainerFile(text, 'private/c1/container')).toThrow(
+      expect.objectContaining({ code: 'INTEGRITY', message: expect.stringMatching(message) as string }),
+    );
+    expect(() => parseContainerFile(text, 'private/c1/container')).toThrow(/private\/c1\/container/);
+  });
+});
+
+describe('template file', () => {
+  const template: TemplateRecord = {
+    name: 'debian',
+    version: 3,
+    tree: DIGEST,
+    files: 12,
+    bytes: 2 ** 40,
+    created: '2026-11-22T08:00:00.000Z',
+    source: 'folder /srv/ä b',
+    definition: '{"name":"debian","flavors":[]}',
+  };
+
+  test('is read back as it was', () => {
+    expect(parseTemplateFile(formatTemplateFile(template), 'f')).toEqual(template);
+    const imported = { ...template, definition: null };
+    expect(parseTemplateFile(formatTemplateFile(imported), 'f')).toEqual(imported);
+  });
+
+  test('refuses a version 0, and a definition that is no JSON', () => {
+    expect(() => parseTemplateFile(formatTemplateFile({ ...template, version: 0 }), 'f')).toThrow(/version/);
+    expect(() => parseTemplateFile(formatTemplateFile({ ...template, definition: '{' }), 'f')).toThrow(/definition/);
+  });
+});
