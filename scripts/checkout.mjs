@@ -117,6 +117,6 @@ export async function main(work) {
   } catch (error) {
     if (!(error instanceof ScriptError)) throw error;
     process.stderr.write(`${error.message}\n`);
-    process.exitCode = 1;
+    process.exitCode = interrupted ? 130 : 1;
   }
 }

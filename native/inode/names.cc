@@ -457,18 +457,13 @@ Result<void> Root::rename(Folder& from, std::string_view old_name, Folder& to, s
         renamed = host_rename(old_place, new_place, leave_whiteout ? RENAME_WHITEOUT : 0);
     }
     if (renamed.ok()) renamed = note_renamed(intent);
-    const bool needs_device = (flags & RENAME_WHITEOUT) != 0;
-    state_.disarm(renamed.ok() && !needs_device);
+    state_.disarm(renamed.ok());
     TRY(std::move(renamed));
 
     const int64_t arrives = source_is_dir ? 1 : 0;
     const int64_t leaves = target_is_dir ? 1 : 0;
     note_overridden(from, source.position, exchange ? leaves - arrives : -arrives);
     note_overridden(to, target.position, arrives - leaves);
-    if (needs_device) {
-        NewEntry device{S_IFCHR, 0, 0, 0, 0};
-        (void)TRY(make(from, old_name, device));
-    }
     return {};
 }
 

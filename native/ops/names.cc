@@ -34,7 +34,11 @@ Result<void> rename(Operation& op, uint64_t new_parent, unsigned flags) {
     std::string_view new_name = TRY(op.arguments().take_name());
     Folder from = TRY(op.root.private_folder(op.node()));
     Folder to = TRY(op.root.private_folder(new_parent));
-    if (!op.root.state().already_done()) TRY(op.root.rename(from, old_name, to, new_name, flags));
+    if (!op.root.state().already_done()) TRY(op.root.rename(from, old_name, to, new_name, flags & ~uint32_t{RENAME_WHITEOUT}));
+    if ((flags & RENAME_WHITEOUT) != 0 && !op.root.child(from, old_name).ok()) {
+        // The caller wants a whiteout of its own (it may run an overlayfs on us): for us that is an ordinary device.
+        (void)TRY(op.root.make(from, old_name, new_entry(op, S_IFCHR, 0)));
+    }
     op.reply.done();
     return {};
 }

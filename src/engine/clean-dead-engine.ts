@@ -9,7 +9,7 @@ import { controlRequest } from './control-client.js';
 import type { DeadEngine } from './engine-state.js';
 import { isEngineMount, readMounts } from './mount-table.js';
 
-const STOP_WAIT_MS = 5_000;
+const STOP_WAIT_MS = 60_000;
 
 /** Detaches whatever roots of engines are mounted at `mountpoint`; processes inside see errors, as their engine is gone. */
 export async function detachMount(mountpoint: string): Promise<void> {

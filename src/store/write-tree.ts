@@ -1,17 +1,17 @@
-import { closeSync, constants, fsyncSync, linkSync, openSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, constants, fsyncSync, linkSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { errnoOf, storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { filesEqual } from './compare-content.js';
 import type { Hierarchy } from './hierarchy.js';
 import { makeFolders } from './make-folders.js';
 import { ensureStaging, stagingPath } from './staging.js';
-import { badTree } from './tree-pages.js';
 import { encodeTree, type EncodedTree } from './tree-writer.js';
 
 /**
  * Writes a hierarchy as a tree of the store. When it returns, the tree is durable under its digest; a tree that is
- * there already is compared and kept. Objects must be committed before (`ObjectBatch`).
- * @throws NO_SPACE, STORE_NOT_WRITABLE, IO_ERROR; BAD_TREE when the tree that is there has other bytes
+ * there already is compared and kept, or replaced if it is broken; engines that have it mapped keep what they have.
+ * Objects must be committed before (`ObjectBatch`).
+ * @throws NO_SPACE, STORE_NOT_WRITABLE, IO_ERROR
  */
 export function writeTree(paths: StorePaths, hierarchy: Hierarchy): EncodedTree {
   const staged = stagingPath(paths, 'tree');
@@ -20,11 +20,10 @@ export function writeTree(paths: StorePaths, hierarchy: Hierarchy): EncodedTree 
     ensureStaging(paths);
     const tree = stageTree(staged, hierarchy);
     const file = paths.tree(tree.digest);
-    // link(2) and not rename(2): it never replaces, so a tree that is there is never touched.
-    if (!linkUnlessTaken(staged, file) && !filesEqual(staged, file)) {
-      throw badTree(file, 'its bytes are not those that its name stands for');
-    }
-    rmSync(staged);
+    // link(2) and not rename(2): it never replaces, so a sound tree that is there is never touched. One whose bytes are
+    // not those that its name stands for is broken, and this import is the source that mends it.
+    if (linkUnlessTaken(staged, file) || filesEqual(staged, file)) rmSync(staged);
+    else renameSync(staged, file);
     syncFolder(paths.trees);
     return tree;
   } catch (error) {

@@ -382,6 +382,8 @@ class Side:
     def op_rmtree(self, op):
         path = self.full(os.path.dirname(op['path']))
         failed = []
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            return 'no folder'  # rmtree would open a fifo and wait
         shutil.rmtree(path, onerror=lambda f, p, e: failed.append(os.path.relpath(p, self.base) if isinstance(p, str) else str(p)))
         return sorted(failed)
 
