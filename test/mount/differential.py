@@ -404,7 +404,9 @@ def snapshot(base, started):
         full = os.path.join(base, d) if d else base
         s = os.lstat(full)
         record = show(s)
-        record.append(s.st_mtime_ns if s.st_mtime_ns < started or s.st_mtime_ns > started + 10**14 else 'now')
+        now = started <= s.st_mtime_ns <= started + 10**14
+        # Writing into a fifo changes its mtime on ext4; the kernel never tells a FUSE file system of it.
+        record.append('now' if now or stat.S_ISFIFO(s.st_mode) else s.st_mtime_ns)
         xattrs = {n: os.getxattr(full, n, follow_symlinks=False).hex() for n in os.listxattr(full, follow_symlinks=False)}
         record.append(xattrs)
         if stat.S_ISREG(s.st_mode):
