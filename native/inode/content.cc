@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -16,27 +17,30 @@
 namespace templatefs {
 namespace {
 
-// Whether a process has `gid` as its file system group or among its supplementary groups. False when it cannot be
-// known. Requests carry one gid only, and those that the kernel makes up before a write by passthrough none at all.
-bool is_in_group(uint32_t pid, uint32_t gid) {
+// in_group_or_capable() of fs/attr.c for process `pid`: may it keep the set-group-id bit of a file of group `gid`? False when
+// that cannot be known. Requests carry one gid only, and those that the kernel makes up before a write none at all.
+bool may_keep_set_gid(uint32_t pid, uint32_t gid) {
     auto status = read_small_file(AT_FDCWD, ("/proc/" + std::to_string(pid) + "/status").c_str());
     if (pid == 0 || !status.ok()) return false;
-    const std::string wanted = std::to_string(gid);
-    auto has = [&](const char* key, int skip) {
+    auto line_of = [&](const char* key) -> std::string {
         size_t at = status.value().find(key);
-        if (at == std::string::npos) return false;
-        std::string line = status.value().substr(at, status.value().find('\n', at + 1) - at);
-        size_t from = std::strlen(key);
-        while (from < line.size()) {
-            size_t start = line.find_first_of("0123456789", from);
-            if (start == std::string::npos) return false;
-            size_t end = line.find_first_not_of("0123456789", start);
-            if (skip-- <= 0 && line.substr(start, end - start) == wanted) return true;
-            from = end;
-        }
-        return false;
+        if (at == std::string::npos) return "";
+        at += std::strlen(key);
+        return status.value().substr(at, status.value().find('\n', at) - at);
     };
-    return has("\nGid:", 3) || has("\nGroups:", 0);  // Gid: real, effective, saved, file system
+    constexpr unsigned kCapFsetid = 4;
+    if ((std::strtoull(line_of("\nCapEff:").c_str(), nullptr, 16) >> kCapFsetid & 1) != 0) return true;
+    auto has_gid = [&](const std::string& line, int skip) {
+        const char* at = line.c_str();
+        for (;;) {
+            char* end;
+            const unsigned long value = std::strtoul(at, &end, 10);
+            if (end == at) return false;
+            if (skip-- <= 0 && value == gid) return true;
+            at = end;
+        }
+    };
+    return has_gid(line_of("\nGid:"), 3) || has_gid(line_of("\nGroups:"), 0);  // Gid: real, effective, saved, file system
 }
 
 }  // namespace
@@ -191,9 +195,9 @@ void Root::release_node(Node& node) {
 Result<void> Root::clear_set_id(const File& file, uint32_t pid) {
     PinnedPlace at = TRY(place(*file.node));
     HostStat stat = TRY(host_stat(at));
-    // As setattr_should_drop_suidgid() in fs/attr.c for a caller without CAP_FSETID: the kernel asks only for those.
+    // As setattr_should_drop_suidgid() in fs/attr.c.
     uint32_t kept = stat.stx_mode & ~uint32_t{S_ISUID};
-    if ((kept & S_ISGID) != 0 && ((kept & S_IXGRP) != 0 || !is_in_group(pid, stat.stx_gid))) kept &= ~uint32_t{S_ISGID};
+    if ((kept & S_ISGID) != 0 && ((kept & S_IXGRP) != 0 || !may_keep_set_gid(pid, stat.stx_gid))) kept &= ~uint32_t{S_ISGID};
     if (kept == stat.stx_mode) return {};
     return host_chmod(at, kept);
 }
