@@ -68,6 +68,33 @@ Result<void> Root::dress(Place place, uint32_t mode, uint32_t uid, uint32_t gid,
     return {};
 }
 
+// Makes an inode in staging/ with all that it inherits from `folder`, and lets `publish(Place)` move it from there.
+template <class Publish>
+Result<void> Root::make_aside(Folder& folder, const NewEntry& entry, uint32_t mode, const NodeInfo& info, Publish&& publish) {
+    HostStat parent = TRY(host_stat(in_folder(folder, ".")));
+    const bool acl = TRY(has_default_acl(folder));
+    std::string staged_name = staging_name();
+    UniqueFd acl_folder;
+    Place staged{area_.staging(), staged_name.c_str()};
+    if (acl) {
+        // The host applies the default ACL of the folder that an inode is made in.
+        TRY(checked_void(::mkdirat(staged.folder, staged.name, 0700)));
+        acl_folder = TRY(open_at(staged.folder, staged.name, O_RDONLY | O_DIRECTORY));
+        std::byte value[4096];
+        size_t size = TRY(host_getxattr(in_folder(folder, "."), kDefaultAcl, value));
+        TRY(host_setxattr({acl_folder.get(), "."}, kDefaultAcl, std::span(value).first(size), 0));
+        staged = {acl_folder.get(), "n"};
+    }
+    auto made = [&]() -> Result<void> {
+        TRY(make_inode(staged, entry, mode));
+        TRY(dress(staged, mode, entry.uid, entry.gid, parent, info));
+        return publish(staged);
+    }();
+    if (!made.ok()) (void)remove_tree(staged).ok();
+    if (acl) (void)host_unlink({area_.staging(), staged_name.c_str()}, AT_REMOVEDIR).ok();
+    return made;
+}
+
 Result<File> Root::make(Folder& folder, std::string_view name, const NewEntry& entry) {
     auto present = child(folder, name);
     if (present.ok()) return Errno(EEXIST);
@@ -100,7 +127,12 @@ Result<File> Root::make(Folder& folder, std::string_view name, const NewEntry& e
         if (!made.ok()) (void)host_unlink(target, S_ISDIR(mode) ? AT_REMOVEDIR : 0).ok();
     } else if (made.error_code() == EEXIST) {
         // A whiteout is in the way: it must not be gone before the new entry is there.
-        made = make_over_whiteout(folder, target, entry, mode, acl, parent, info);
+        made = make_aside(folder, entry, mode, info, [&](Place staged) -> Result<void> {
+            if (!TRY(has_whiteout(target))) return host_rename(staged, target, RENAME_NOREPLACE);
+            if (!S_ISDIR(mode)) return host_rename(staged, target, 0);
+            TRY(host_rename(staged, target, RENAME_EXCHANGE));
+            return host_unlink(staged);
+        });
     }
     File file;
     if (made.ok()) {
@@ -120,48 +152,15 @@ Result<File> Root::make(Folder& folder, std::string_view name, const NewEntry& e
     return file;
 }
 
-Result<void> Root::make_over_whiteout(Folder& folder, Place target, const NewEntry& entry, uint32_t mode, bool acl,
-                                      const HostStat& parent, const NodeInfo& info) {
-    const bool over_whiteout = TRY(has_whiteout(target));
-    std::string staged_name = staging_name();
-    UniqueFd acl_folder;
-    Place staged{area_.staging(), staged_name.c_str()};
-    if (acl) {
-        // The host applies the default ACL of the folder that an inode is made in.
-        TRY(checked_void(::mkdirat(staged.folder, staged.name, 0700)));
-        acl_folder = TRY(open_at(staged.folder, staged.name, O_RDONLY | O_DIRECTORY));
-        std::byte value[4096];
-        size_t size = TRY(host_getxattr(in_folder(folder, "."), kDefaultAcl, value));
-        TRY(host_setxattr({acl_folder.get(), "."}, kDefaultAcl, std::span(value).first(size), 0));
-        staged = {acl_folder.get(), "n"};
-    }
-    auto made = [&]() -> Result<void> {
-        TRY(make_inode(staged, entry, mode));
-        TRY(dress(staged, mode, entry.uid, entry.gid, parent, info));
-        if (!over_whiteout) return host_rename(staged, target, RENAME_NOREPLACE);
-        if (!S_ISDIR(mode)) return host_rename(staged, target, 0);
-        TRY(host_rename(staged, target, RENAME_EXCHANGE));
-        return host_unlink(staged);
-    }();
-    if (!made.ok()) (void)remove_tree(staged).ok();
-    if (acl) (void)host_unlink({area_.staging(), staged_name.c_str()}, AT_REMOVEDIR).ok();
-    return made;
-}
-
 Result<File> Root::make_unnamed(Folder& folder, const NewEntry& entry) {
-    HostStat parent = TRY(host_stat(in_folder(folder, ".")));
     const bool acl = TRY(has_default_acl(folder));
+    const uint32_t mode = acl ? entry.mode : entry.mode & ~entry.umask;
     NodeInfo info;
     info.ino = TRY(new_ino());
     info.indexed = true;
     InodeName name(info.ino);
-    Place target{area_.inodes(), name.text};
-    uint32_t mode = acl ? entry.mode : entry.mode & ~entry.umask;
-    TRY(make_inode(target, entry, mode));
-    if (auto dressed = dress(target, mode, entry.uid, entry.gid, parent, info); !dressed.ok()) {
-        (void)host_unlink(target).ok();
-        return dressed.error();
-    }
+    TRY(make_aside(folder, entry, mode, info,
+                   [&](Place staged) { return host_rename(staged, {area_.inodes(), name.text}, RENAME_NOREPLACE); }));
     File file;
     file.node = TRY(nodes_.create(0, info.ino));
     file.node->mode = mode & S_IFMT;
@@ -275,6 +274,19 @@ Result<void> Root::name_removed(uint64_t ino, bool entry, const HostStat& stat) 
         // A tree file with one name: it shows its tree attributes with no links for those that still have it.
         File file = TRY(this->file(ino));
         Node* node = TRY(node_of(file));
+        if (S_ISDIR(node->mode)) {
+            // Nothing can be in it any more, so its attributes are all that it can still have.
+            HostStat last{};
+            last.stx_mode = static_cast<uint16_t>(file.tree.mode);
+            last.stx_uid = file.tree.uid;
+            last.stx_gid = file.tree.gid;
+            last.stx_size = 4096;
+            last.stx_mtime.tv_sec = file.tree.mtime_sec;
+            last.stx_mtime.tv_nsec = file.tree.mtime_nsec;
+            last.stx_atime = last.stx_ctime = last.stx_mtime;
+            TRY(bury(*node, last));
+            nodes_.add_flag(*node, kNodePrivate);
+        }
         nodes_.add_flag(*node, kNodeDeleted);
         dirs_.erase(node->nodeid);
         return {};

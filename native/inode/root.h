@@ -193,8 +193,8 @@ private:
     void note_overridden(Folder& folder, std::optional<uint32_t> position, int64_t subfolders);
     Result<void> remove_entry(Folder& folder, std::string_view name, const Child& child);
     Result<void> remove_name(Folder& folder, std::string_view name, Child& child);
-    Result<void> make_over_whiteout(Folder& folder, Place target, const NewEntry& entry, uint32_t mode, bool acl,
-                                    const HostStat& parent, const NodeInfo& info);
+    template <class Publish>
+    Result<void> make_aside(Folder& folder, const NewEntry& entry, uint32_t mode, const NodeInfo& info, Publish&& publish);
     Result<uint32_t> names_left(const Node& node, const HostStat& stat) const;
     Result<void> replace_by_opaque(Folder& folder, std::string_view name, Child& child);
     Result<void> keep_open_file(Folder& folder, std::string_view name, Child& child);

@@ -138,7 +138,8 @@ class Root:
 
 
 def wait_gone(pid):
-    for _ in range(2000):
+    # A mount namespace that was made meanwhile (another test's) holds the mount until it ends, so this may take a while.
+    for _ in range(24_000):
         try:
             with open(f'/proc/{pid}/stat') as f:
                 if f.read().rsplit(')', 1)[1].split()[0] == 'Z':
