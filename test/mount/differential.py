@@ -286,6 +286,9 @@ class Side:
 
     def op_renameflags(self, op):
         flags = [RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_EXCHANGE, RENAME_WHITEOUT][op['n'] % 4]
+        if flags == RENAME_WHITEOUT and os.path.lexists(self.full(op['other'])):
+            # ext4 changes the folder's mtime also when such a rename fails in the end.
+            raise OSError(errno.EEXIST, 'left out')
         renameat2(self.full(op['path']), self.full(op['other']), flags)
 
     def op_link(self, op):
