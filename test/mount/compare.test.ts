@@ -36,14 +36,16 @@ const CHOWN = `
 const OPEN_FOR_WRITING = `
         if stat.S_ISREG(status.st_mode):
             os.close(os.open(path, os.O_RDWR))`;
-/** The last byte written again; and the time put back. */
+/** The last byte written again; and what a write takes away put back: the time, and file capabilities. */
 const WRITE = `
         if stat.S_ISREG(status.st_mode) and status.st_size > 0:
+            kept = {n: os.getxattr(path, n) for n in os.listxattr(path) if n == 'security.capability'}
             fd = os.open(path, os.O_RDWR)
             os.pwrite(fd, os.pread(fd, 1, status.st_size - 1), status.st_size - 1)
             os.close(fd)
-            mode = stat.S_IMODE(status.st_mode)
-            os.chmod(path, mode)
+            os.chmod(path, stat.S_IMODE(status.st_mode))
+            for name, value in kept.items():
+                os.setxattr(path, name, value)
             os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))`;
 
 describe('a root shows exactly what was imported', () => {

@@ -114,7 +114,7 @@ class Calls:
 def decode(value):
     if isinstance(value, dict):
         return bytes.fromhex(value['hex'])
-    return value
+    return tuple(value) if isinstance(value, list) else value
 
 
 def encode(value):

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -21,6 +21,8 @@ export class Scratch {
 
   constructor() {
     this.folder = realpathSync(mkdtempSync(join(tmpdir(), 'templatefs-mount-test-')));
+    // Tests of permissions go in as other users.
+    chmodSync(this.folder, 0o711);
   }
 
   /** A path that nothing has yet. */
