@@ -7,44 +7,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
-#include <string>
 
+#include "inode/caller.h"
 #include "inode/root.h"
 #include "wire/fuse_abi.h"
 
 namespace templatefs {
-namespace {
-
-// in_group_or_capable() of fs/attr.c for process `pid`: may it keep the set-group-id bit of a file of group `gid`? False when
-// that cannot be known. Requests carry one gid only, and those that the kernel makes up before a write none at all.
-bool may_keep_set_gid(uint32_t pid, uint32_t gid) {
-    auto status = read_small_file(AT_FDCWD, ("/proc/" + std::to_string(pid) + "/status").c_str());
-    if (pid == 0 || !status.ok()) return false;
-    auto line_of = [&](const char* key) -> std::string {
-        size_t at = status.value().find(key);
-        if (at == std::string::npos) return "";
-        at += std::strlen(key);
-        return status.value().substr(at, status.value().find('\n', at) - at);
-    };
-    constexpr unsigned kCapFsetid = 4;
-    if ((std::strtoull(line_of("\nCapEff:").c_str(), nullptr, 16) >> kCapFsetid & 1) != 0) return true;
-    auto has_gid = [&](const std::string& line, int skip) {
-        const char* at = line.c_str();
-        for (;;) {
-            char* end;
-            const unsigned long value = std::strtoul(at, &end, 10);
-            if (end == at) return false;
-            if (skip-- <= 0 && value == gid) return true;
-            at = end;
-        }
-    };
-    return has_gid(line_of("\nGid:"), 3) || has_gid(line_of("\nGroups:"), 0);  // Gid: real, effective, saved, file system
-}
-
-}  // namespace
-
 Result<UniqueFd> Root::open_object(const ObjectRef& object, int flags) {
     auto fd = open_at(objects_.get(), object_path(object).text, flags);
     // The tree or a link names an object that is not there: the store is broken, not the container's path.
@@ -192,13 +160,19 @@ void Root::release_node(Node& node) {
     nodes_.remove(node);
 }
 
-Result<void> Root::clear_set_id(const File& file, uint32_t pid) {
+Result<void> Root::clear_set_id(const File& file, uint32_t pid, bool may_be_chown) {
     PinnedPlace at = TRY(place(*file.node));
     HostStat stat = TRY(host_stat(at));
+    if ((stat.stx_mode & (S_ISUID | S_ISGID)) == 0) return {};
+    const auto caller = Caller::read(pid);
     // As setattr_should_drop_suidgid() in fs/attr.c.
     uint32_t kept = stat.stx_mode & ~uint32_t{S_ISUID};
-    if ((kept & S_ISGID) != 0 && ((kept & S_IXGRP) != 0 || !may_keep_set_gid(pid, stat.stx_gid))) kept &= ~uint32_t{S_ISGID};
+    const bool keeps = caller && caller->may_keep_set_gid(stat.stx_gid);
+    if ((kept & S_ISGID) != 0 && ((kept & S_IXGRP) != 0 || !keeps)) kept &= ~uint32_t{S_ISGID};
     if (kept == stat.stx_mode) return {};
+    // Nobody has it open for writing, so this is no write: it is a chown that changes nothing else, and not
+    // everybody may do that.
+    if (may_be_chown && file.node->writers == 0 && !(caller && caller->owns(stat.stx_uid))) return Errno(EPERM);
     return host_chmod(at, kept);
 }
 

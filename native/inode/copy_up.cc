@@ -16,6 +16,8 @@
 namespace templatefs {
 namespace {
 
+constexpr char kCapability[] = "security.capability";
+
 Result<void> copy_data(int from, int to, uint64_t size) {
     if (::ioctl(to, FICLONE, from) == 0) return {};
     off_t at = 0;
@@ -329,12 +331,25 @@ Result<NodeInfo> Root::node_info(Place place) {
     return *info;
 }
 
+// What copying content into a link's inode changed besides the content.
+Result<void> Root::restore_link(Place place, const Intent& intent) {
+    if (intent.other_size > 0) {
+        TRY(host_setxattr(place, kCapability, std::as_bytes(std::span(intent.other_bytes).first(intent.other_size)), 0));
+    }
+    return restore_times(place, intent.stat);
+}
+
 Result<void> Root::fill_content(Place place, NodeInfo& info, bool truncate) {
     Intent intent{};
     intent.kind = IntentKind::OwnContent;
     intent.ino = info.ino;
     intent.stat = TRY(host_stat(place));
-    if (truncate) intent.flags = kIntentReplaces;
+    if (truncate) {
+        intent.flags = kIntentReplaces;
+    } else if (auto size = host_getxattr(place, kCapability, std::as_writable_bytes(std::span(intent.other_bytes))); size.ok()) {
+        // Any write takes file capabilities away, also ours.
+        intent.other_size = static_cast<uint16_t>(size.value());
+    }
     state_.arm(intent);
     UniqueFd to = TRY(open_at(place.folder, place.name, O_WRONLY));
     if (truncate) {
@@ -348,7 +363,7 @@ Result<void> Root::fill_content(Place place, NodeInfo& info, bool truncate) {
             (void)!::ftruncate(to.get(), 0);
             (void)!::ftruncate(to.get(), static_cast<off_t>(info.object.size));
         }
-        TRY(restore_times(place, intent.stat));
+        TRY(restore_link(place, intent));
         TRY(std::move(copied));
     }
     info.kind = NodeInfo::Kind::Own;

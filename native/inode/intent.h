@@ -50,7 +50,7 @@ struct Intent {
     // Before the step: Remove, Rename the entry that goes; Materialize the folder, OwnContent the link, whose times stay.
     struct statx stat;
     uint16_t name_size, other_size;
-    char name_bytes[256];
+    char name_bytes[256];  // OwnContent: `other_bytes` holds the link's security.capability
     char other_bytes[256];
 
     std::string_view name() const { return {name_bytes, name_size}; }

@@ -117,8 +117,9 @@ public:
 
     Result<void> set_xattr(Node& node, std::string_view name, std::span<const std::byte> value, int flags);
     Result<void> remove_xattr(Node& node, std::string_view name);
-    // What write(2) and truncate(2) by process `pid`, without CAP_FSETID, do to the set-id bits of a private file.
-    Result<void> clear_set_id(const File& file, uint32_t pid);
+    // What write(2), truncate(2) and chown(2) by process `pid` do to the set-id bits of a private file. `may_be_chown`: the
+    // kernel did not say which it is, so that it has not checked the owner either. EPERM then, if it has to be the owner.
+    Result<void> clear_set_id(const File& file, uint32_t pid, bool may_be_chown = false);
 
     // ---- names
     struct NewEntry {
@@ -189,6 +190,7 @@ private:
     Result<void> load_indexed();
     Result<uint64_t> new_ino();
     std::string staging_name();
+    Result<void> restore_link(Place place, const Intent& intent);
     Result<void> fill_content(Place place, NodeInfo& info, bool truncate);
     void note_overridden(Folder& folder, std::optional<uint32_t> position, int64_t subfolders);
     Result<void> remove_entry(Folder& folder, std::string_view name, const Child& child);

@@ -59,8 +59,8 @@ Result<bool> Root::settle_step(const Intent& intent) {
             if (node == nullptr) return false;
             PinnedPlace place = TRY(this->place(*node));
             if (TRY(node_info(place)).is_link()) {
-                // Cut short while content was copied in: the file is still what it was, so its times are, too.
-                if ((intent.flags & kIntentReplaces) == 0) TRY(restore_times(place, intent.stat));
+                // Cut short while content was copied in: the file is still what it was.
+                if ((intent.flags & kIntentReplaces) == 0) TRY(restore_link(place, intent));
                 return false;
             }
             TRY(note_own_content(intent));

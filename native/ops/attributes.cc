@@ -96,9 +96,10 @@ Result<void> op_setattr(Operation& op) {
                        (in.valid & FATTR_GID) != 0 ? in.gid : static_cast<gid_t>(-1)));
     }
     // A write by passthrough cannot carry FUSE_WRITE_KILL_SUIDGID; before it the kernel (6.18) sends a SETATTR that sets
-    // nothing, and sends one for no other reason.
-    const bool before_write = in.valid == 0;
-    if ((before_write || (in.valid & FATTR_KILL_SUIDGID) != 0) && S_ISREG(file.type())) TRY(op.root.clear_set_id(file, op.request.header.pid));
+    // nothing. So does chown(2) that changes neither owner nor group.
+    const bool says_nothing = in.valid == 0;
+    if ((says_nothing || (in.valid & FATTR_KILL_SUIDGID) != 0) && S_ISREG(file.type()))
+        TRY(op.root.clear_set_id(file, op.request.header.pid, says_nothing));
     if ((in.valid & FATTR_MODE) != 0) TRY(host_chmod(place, in.mode));
     timespec times[2] = {time_to_set(in.valid, FATTR_ATIME, FATTR_ATIME_NOW, in.atime, in.atimensec),
                          time_to_set(in.valid, FATTR_MTIME, FATTR_MTIME_NOW, in.mtime, in.mtimensec)};

@@ -1,0 +1,62 @@
+#include "inode/caller.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "private/settings.h"
+
+namespace templatefs {
+namespace {
+
+constexpr unsigned kCapFowner = 3;
+constexpr unsigned kCapFsetid = 4;
+constexpr size_t kFileSystemId = 3;  // Uid: and Gid: list real, effective, saved and file system id
+
+std::string line_of(const std::string& status, const char* key) {
+    size_t at = status.find(key);
+    if (at == std::string::npos) return "";
+    at += std::strlen(key);
+    return status.substr(at, status.find('\n', at) - at);
+}
+
+std::vector<uint32_t> numbers_of(const std::string& line) {
+    std::vector<uint32_t> numbers;
+    const char* at = line.c_str();
+    for (;;) {
+        char* end;
+        const unsigned long value = std::strtoul(at, &end, 10);
+        if (end == at) return numbers;
+        numbers.push_back(static_cast<uint32_t>(value));
+        at = end;
+    }
+}
+
+}  // namespace
+
+std::optional<Caller> Caller::read(uint32_t pid) {
+    if (pid == 0) return std::nullopt;
+    auto text = read_small_file(AT_FDCWD, ("/proc/" + std::to_string(pid) + "/status").c_str());
+    if (!text.ok()) return std::nullopt;
+    const std::string& status = text.value();
+    auto uids = numbers_of(line_of(status, "\nUid:"));
+    auto gids = numbers_of(line_of(status, "\nGid:"));
+    if (uids.size() <= kFileSystemId || gids.size() <= kFileSystemId) return std::nullopt;
+    Caller caller;
+    caller.fs_uid = uids[kFileSystemId];
+    caller.fs_gid = gids[kFileSystemId];
+    caller.groups = numbers_of(line_of(status, "\nGroups:"));
+    caller.capabilities = std::strtoull(line_of(status, "\nCapEff:").c_str(), nullptr, 16);
+    return caller;
+}
+
+bool Caller::owns(uint32_t uid) const { return fs_uid == uid || has_capability(kCapFowner); }
+
+bool Caller::may_keep_set_gid(uint32_t gid) const {
+    return has_capability(kCapFsetid) || fs_gid == gid || std::find(groups.begin(), groups.end(), gid) != groups.end();
+}
+
+}  // namespace templatefs

@@ -1,0 +1,26 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace templatefs {
+
+// What a process may do, read from /proc: for the few decisions that a request does not carry enough for. (With
+// FUSE_ALLOW_IDMAP only requests that make inodes carry a uid and gid, and none carries groups or capabilities.)
+struct Caller {
+    uint32_t fs_uid = 0;
+    uint32_t fs_gid = 0;
+    std::vector<uint32_t> groups;
+    uint64_t capabilities = 0;  // effective
+
+    // nullopt when the process is gone or is not visible from here.
+    static std::optional<Caller> read(uint32_t pid);
+
+    bool has_capability(unsigned number) const { return (capabilities >> number & 1) != 0; }
+    // inode_owner_or_capable() of fs/inode.c
+    bool owns(uint32_t uid) const;
+    // in_group_or_capable() of fs/attr.c: may it keep the set-group-id bit of a file of that group?
+    bool may_keep_set_gid(uint32_t gid) const;
+};
+
+}  // namespace templatefs
