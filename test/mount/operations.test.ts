@@ -373,7 +373,7 @@ describe('hard links', () => {
 
 describe('metadata', () => {
   test('owners, modes, times and devices survive a remount', async () => {
-    await agent.call('mknod', at('dev/made'), S_IFCHR | 0o620, await agent.call('makedev', 5, 1));
+    await agent.call('mknod', at('dev/made'), S_IFCHR | 0o640, await agent.call('makedev', 5, 1));
     await agent.call('mknod', at('dev/block'), S_IFBLK | 0o600, await agent.call('makedev', 8, 300));
     await agent.call('mkfifo', at('run/made-fifo'), 0o644);
     await agent.call('mknod', at('run/made-socket'), S_IFSOCK | 0o600, 0);
@@ -381,7 +381,7 @@ describe('metadata', () => {
     await agent.call('chown', at('usr/lib/file'), 1000, 4_000_000_000);
     await agent.call('utime', at('data/file'), { ns: [1_234_567_890_123_456, -987_654_321] });
     const check = async (): Promise<void> => {
-      expect(await agent.stat(at('dev/made'))).toMatchObject({ mode: S_IFCHR | 0o620, rdev: 5 * 256 + 1 });
+      expect(await agent.stat(at('dev/made'))).toMatchObject({ mode: S_IFCHR | 0o640, rdev: 5 * 256 + 1 });
       expect((await agent.stat(at('dev/block'))).rdev).toBe(await agent.call('makedev', 8, 300));
       expect((await agent.stat(at('run/made-fifo'))).mode & S_IFMT).toBe(S_IFIFO);
       expect((await agent.stat(at('run/made-socket'))).mode & S_IFMT).toBe(S_IFSOCK);

@@ -137,7 +137,9 @@ export class TestStore {
     const run = join(this.path, 'run');
     if (!existsSync(run)) return [];
     const problems: string[] = [];
-    for (const container of readdirSync(run).filter((name) => !name.startsWith('.'))) {
+    // What a test mounted by the engine alone, without a container in the catalog, it must unmount itself.
+    const known = existsSync(join(this.path, 'private')) ? readdirSync(join(this.path, 'private')) : [];
+    for (const container of readdirSync(run).filter((name) => known.includes(name) && existsSync(join(run, name, 'engine')))) {
       const ended = await this.run(['umount', container, '--force', '--wait', '10']);
       // Tests that break a catalog on purpose unmount for themselves.
       if (ended.status !== 0 && ended.status !== 12) problems.push(`umount ${container}: ${ended.stderr}`);
