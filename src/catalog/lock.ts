@@ -122,7 +122,8 @@ function tryLock(lockPath: string, mode: LockMode): Database.Database | undefine
     begin(database, mode);
   } catch (error) {
     database.close();
-    if (isBusy(error)) return undefined;
+    // SQLite finds the file gone from under it when another command has removed it with its container just now.
+    if (isBusy(error) || inodeOf(lockPath) !== inode) return undefined;
     throw error;
   }
   // The file may have been removed with its container before the lock was taken: then this lock guards nothing.

@@ -1,11 +1,13 @@
 // Runs one command in a container's root, shut off from the host. The container's programs are hostile code: this is
 // the only way in which any of them is ever started. docs/sandbox.md says what the walls are and what they are not.
 
+import { randomUUID } from 'node:crypto';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { lstat, open, readdir, readFile, readlink } from 'node:fs/promises';
+import { lstat, open, readdir, readFile, readlink, unlink } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { Socket } from 'node:net';
-import { constants, totalmem } from 'node:os';
+import { constants, tmpdir, totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -17,7 +19,7 @@ import { listProcCovers } from './proc-covers.js';
 import { placeResolvConf, readHostResolvConf } from './resolv-conf.js';
 import type { ResolvConfPlace } from './resolv-conf.js';
 import { seccompFilter } from './seccomp-filter.js';
-import { RESOLV_CONF_FD, SECCOMP_FD, STATUS_FD, stageArguments } from './stage-arguments.js';
+import { LIFELINE_FD, RESOLV_CONF_FD, SECCOMP_FD, stageArguments } from './stage-arguments.js';
 import type { HostFolder } from './stage-arguments.js';
 
 /** Streams in place of the terminal; what is left out is /dev/null. They are not closed by the sandbox, save `stdin` when it ends. */
@@ -123,24 +125,31 @@ async function listInheritedFds(): Promise<number[]> {
   return fds;
 }
 
+/** An unnamed file: what is written to it can be read as long as it is open. */
+async function openScratchFile(): Promise<FileHandle> {
+  const path = join(tmpdir(), `templatefs-sandbox-${process.pid}-${randomUUID()}`);
+  const file = await open(path, 'wx+', 0o600);
+  await unlink(path);
+  return file;
+}
+
 /**
- * Reads what the second bubblewrap reports: the host's pid of the sandbox's first process. The pipe stays open and is
- * drained to its end, because bubblewrap writes to it again when the command has ended.
+ * Reads what the second bubblewrap reports: the host's pid of the sandbox's first process. It reports into a file and not
+ * into a pipe: a pipe to a process that was killed would end bubblewrap with SIGPIPE in the middle of its set-up, and
+ * leave behind what it had just made.
+ *
+ * @returns undefined when there is no report by the time that `over` says nobody can write one any more
  */
-function readFirstPid(status: Readable): Promise<number | undefined> {
-  return new Promise((done) => {
-    let text = '';
-    status.setEncoding('latin1');
-    status.on('data', (chunk: string) => {
-      if (text.length > 4096) return;
-      text += chunk;
-      const match = /"child-pid"\s*:\s*([0-9]+)/.exec(text);
-      if (match?.[1] !== undefined) done(Number(match[1]));
-    });
-    status.once('close', () => {
-      done(undefined);
-    });
-  });
+async function readFirstPid(status: FileHandle, over: () => boolean): Promise<number | undefined> {
+  const bytes = Buffer.alloc(4096);
+  for (let pauseMs = 1; ; pauseMs = Math.min(2 * pauseMs, 20)) {
+    const last = over();
+    const { bytesRead } = await status.read(bytes, 0, bytes.length, 0);
+    const match = /"child-pid"\s*:\s*([0-9]+)\D/.exec(bytes.toString('latin1', 0, bytesRead));
+    if (match?.[1] !== undefined) return Number(match[1]);
+    if (last) return undefined;
+    await delay(pauseMs);
+  }
 }
 
 /** Whether a process, not counting a dead one that nobody waited for, is there. */
@@ -253,7 +262,8 @@ export async function runInSandbox(options: SandboxOptions): Promise<number> {
     : ([pipeIf(pipes.stdin !== undefined), pipeIf(pipes.stdout !== undefined), pipeIf(pipes.stderr !== undefined)] as const);
   // Descriptor by descriptor: what this process inherited becomes /dev/null.
   const nowhere = await open('/dev/null', 'r+');
-  const stdio: ('pipe' | 'ignore' | 'inherit' | number)[] = [...standard, pipeIf(resolvConfBytes !== undefined), pipeIf(filter !== undefined), 'pipe'];
+  const status = await openScratchFile();
+  const stdio: ('pipe' | 'ignore' | 'inherit' | number)[] = [...standard, pipeIf(resolvConfBytes !== undefined), pipeIf(filter !== undefined), status.fd, 'pipe'];
   for (const fd of await listInheritedFds()) {
     while (stdio.length <= fd) stdio.push('ignore'); // 'ignore' beyond 2 means: leave alone
     if (stdio[fd] === 'ignore') stdio[fd] = nowhere.fd;
@@ -292,13 +302,20 @@ export async function runInSandbox(options: SandboxOptions): Promise<number> {
   ended.catch(() => undefined); // awaited below
   await nowhere.close();
   if (child.pid === undefined) {
+    await status.close();
     await ended;
     throw new Error('spawned without a pid');
   }
   const outerPid = child.pid;
   if (resolvConfBytes !== undefined) pipeAt(child, RESOLV_CONF_FD).end(resolvConfBytes);
   if (filter !== undefined) pipeAt(child, SECCOMP_FD).end(filter);
-  const firstPid = readFirstPid(pipeAt(child, STATUS_FD));
+  const lifeline = pipeAt(child, LIFELINE_FD).resume();
+  const released = new Promise<void>((done) => {
+    lifeline.once('close', () => { done(); });
+  });
+  let over = false;
+  void ended.catch(() => undefined).then(() => { over = true; });
+  const firstPid = readFirstPid(status, () => over);
   const copied = pipes === undefined ? Promise.resolve() : copyStreams(child, pipes);
 
   const passOn = (name: NodeJS.Signals): void => {
@@ -308,6 +325,7 @@ export async function runInSandbox(options: SandboxOptions): Promise<number> {
   };
   const kill = (): void => {
     killQuietly(outerPid, 'SIGKILL');
+    lifeline.destroy();
     void firstPid.then((pid) => {
       if (pid !== undefined) killQuietly(pid, 'SIGKILL');
     });
@@ -318,6 +336,9 @@ export async function runInSandbox(options: SandboxOptions): Promise<number> {
     const ending = await ended;
     const pid = await firstPid;
     if (pid !== undefined) await waitUntilGone(pid);
+    // The watcher holds the stage, and so the root. It has gone when nobody has the other end any more.
+    lifeline.end('\n');
+    await released;
     await copied;
     if (wasAborted()) throw interrupted();
     if (ending.signal !== null) return 128 + constants.signals[ending.signal];
@@ -328,6 +349,9 @@ export async function runInSandbox(options: SandboxOptions): Promise<number> {
     }
     return ending.code ?? 1;
   } finally {
+    over = true;
+    await firstPid.catch(() => undefined);
+    await status.close();
     options.signal?.removeEventListener('abort', kill);
     if (pipes === undefined) for (const name of PASSED_ON) process.off(name, passOn);
   }

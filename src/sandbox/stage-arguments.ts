@@ -2,10 +2,20 @@ import { SANDBOX_CAPABILITIES, SETUP_CAPABILITIES } from './capabilities.js';
 import type { ProcCovers } from './proc-covers.js';
 import type { ResolvConfPlace } from './resolv-conf.js';
 
-/** File descriptors that the first bubblewrap inherits beyond 0, 1 and 2. */
+/** File descriptors that the first bubblewrap inherits beyond 0, 1 and 2. The first two and the last are pipes, STATUS_FD is a file. */
 export const RESOLV_CONF_FD = 3;
 export const SECCOMP_FD = 4;
 export const STATUS_FD = 5;
+/** A socket whose other end only this process has: see LIFELINE. */
+export const LIFELINE_FD = 6;
+
+/**
+ * Ends the sandbox when the process that started it is gone, however early that was. "Die with parent" alone has a gap: a
+ * process that has just been made has not asked for it yet, and when its parent dies then, it stays. So a watcher
+ * waits at the lifeline. A line there says that all is over; its end says that the starter was killed. Then whatever is
+ * still being set up gets a second to finish, so that the chain below bubblewrap's monitor has no gap any more.
+ */
+const LIFELINE = `{ read -r _ || { sleep 1; kill -KILL $$; }; } <&${LIFELINE_FD} >/dev/null 2>&1 & exec "$@" ${LIFELINE_FD}<&-`;
 
 /** A folder of the host's root that programs need to start: /usr itself, and /bin, /lib … as folder or symlink. */
 export interface HostFolder {
@@ -43,7 +53,6 @@ function stage(options: StageOptions): string[] {
   const { resolvConf } = options;
   const tmpfs = (path: string, mode: string): string[] => ['--perms', mode, '--size', `${options.tmpfsBytes}`, '--tmpfs', path];
   return [
-    '--die-with-parent',
     '--cap-add', 'ALL',
     ...options.hostFolders.flatMap(({ path, linkTarget }) => linkTarget === undefined ? ['--ro-bind', path, path] : ['--symlink', linkTarget, path]),
     '--ro-bind-try', '/etc/ld.so.cache', '/etc/ld.so.cache',
@@ -89,7 +98,7 @@ function sandbox(options: StageOptions): string[] {
  * The arguments of the first bubblewrap. It makes the stage and starts, in it, the second one, which makes the sandbox:
  * paths below a root that belongs to a hostile container are only touched where a symlink leads nowhere but into the
  * stage. Between the two stands setpriv, because bubblewrap leaves root's bounding set as it is; it runs twice because a
- * capability can be made inheritable only as long as it is in the bounding set.
+ * capability can be made inheritable only as long as it is in the bounding set. The shell leaves the watcher of LIFELINE behind.
  */
 export function stageArguments(options: StageOptions): string[] {
   const bounded = SANDBOX_CAPABILITIES.map((name) => `+${name}`);
@@ -97,6 +106,7 @@ export function stageArguments(options: StageOptions): string[] {
   return [
     ...stage(options),
     '--',
+    '/usr/bin/sh', '-c', LIFELINE, 'sh',
     options.setpriv, '--inh-caps', inheritable.join(','),
     options.setpriv, '--bounding-set', ['-all', ...bounded].join(','),
     options.bwrap, ...sandbox(options),

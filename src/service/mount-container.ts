@@ -1,7 +1,7 @@
 import { mkdirSync, realpathSync, rmSync, statSync, writeFileSync, existsSync } from 'node:fs';
-import { resolve, sep } from 'node:path';
+import { basename, dirname, join, resolve, sep } from 'node:path';
 import { HeldLocks } from '../catalog/lock.js';
-import { TemplatefsError, storeWriteError } from '../core/errors.js';
+import { TemplatefsError, errnoOf, storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { cleanDeadEngine, removeRunFiles } from '../engine/clean-dead-engine.js';
 import { settledEngineState } from '../engine/engine-state.js';
@@ -28,10 +28,13 @@ export interface MountedContainer {
 /** Checks a mount point that the user named. @returns its real path @throws USAGE, BUSY */
 function checkMountpoint(paths: StorePaths, name: string, given: string): string {
   let real: string;
+  const absolute = resolve(given);
   try {
-    real = realpathSync(resolve(given));
+    real = realpathSync(absolute);
     if (!statSync(real).isDirectory()) throw new Error('not a folder');
   } catch (error) {
+    // A root whose engine is dead lies there; mounting clears it away, if it is this container's.
+    if (errnoOf(error) === 'ENOTCONN') return join(realpathSync(dirname(absolute)), basename(absolute));
     throw new TemplatefsError('USAGE', `the mount point ${given} is no folder`, {
       hint: `make it first: mkdir -p ${given}`,
       cause: error,
