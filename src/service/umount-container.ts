@@ -11,11 +11,15 @@ import { findContainer, lockSubject } from './find-record.js';
 
 /** Stopping flushes what the container wrote, which may take its time on a slow disk. */
 const STOP_TIMEOUT_MS = 120_000;
-const END_TIMEOUT_MS = 10_000;
+/** A mount namespace that was made meanwhile holds the mount until it ends, and with it the engine. */
+const END_TIMEOUT_MS = 60_000;
 
 export interface UmountOptions {
   readonly name: string;
-  /** Unmounts also while processes use the root: they see errors from then on. */
+  /**
+   * Unmounts also while processes use the root. What they then ask of the engine fails; data of files that they have open by
+   * passthrough can still be read and written until they close them.
+   */
   readonly force?: boolean;
 }
 
