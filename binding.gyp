@@ -1,7 +1,7 @@
 {
   # The engine is an executable. Variables, in two steps because `build` would hand them to make as flags
   # (node-gyp configure -- -Dname=value; node-gyp build):
-  #   templatefs_tests=1   also the C++ unit tests and the fuzz drivers, plain and under the sanitizers
+  #   templatefs_tests=1   also the C++ unit tests, under ASan with UBSan and under TSan, and the engine under ASan
   #   templatefs_strict=1  warnings are errors (our own builds; never a user's install)
   "variables": {
     "templatefs_tests%": 0,
