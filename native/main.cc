@@ -22,8 +22,10 @@ int run_mount_command(int argc, char** argv) {
                     options.value("--mountpoint", mount.mountpoint);
     mount.passthrough = !options.flag("--no-passthrough");
     mount.foreground = options.flag("--foreground");
+    if (!options.number("--whole-copy-limit", mount.whole_copy_limit)) complete = false;
     if (!complete || options.rest() != nullptr)
-        return fail(kExitUsage, "USAGE", "mount --store DIR --container CT --mountpoint DIR [--no-passthrough] [--foreground]");
+        return fail(kExitUsage, "USAGE", "mount --store DIR --container CT --mountpoint DIR [--no-passthrough] "
+                    "[--foreground] [--whole-copy-limit BYTES]");
     return run_mount(mount);
 }
 

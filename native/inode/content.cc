@@ -73,7 +73,7 @@ void Root::find_shared_folders() {
 Result<int32_t> Root::backing(const File& file) {
     Node& node = *file.node;
     if (node.backing != 0) return node.backing;
-    if (header().passthrough == 0) return Errno(EOPNOTSUPP);
+    if (header().passthrough == 0 || is_partial(file)) return Errno(EOPNOTSUPP);
     UniqueFd fd = TRY(open_content(file, O_PATH));
     fuse_backing_map map{};
     map.fd = fd.get();
@@ -220,25 +220,6 @@ void Root::forget_attributes(uint64_t nodeid) {
     message.inode.off = -1;  // attributes only
     // ENOENT: the kernel has no such inode, so nothing to forget.
     (void)!::write(fuse_, &message, sizeof message);
-}
-
-Result<int> Root::data_fd(const File& file, bool writable) {
-    if (OpenFile* known = open_files_.find(file.nodeid()); known != nullptr) {
-        if (known->writable || !writable) return known->fd.get();
-        open_files_.erase(file.nodeid());
-    }
-    if (writable && !has_own_content(file)) return Errno(EROFS);
-    // Own content is opened for both at once where it can be: a reader's descriptor then serves a later writer.
-    bool own = has_own_content(file);
-    auto fd = open_content(file, own ? O_RDWR : O_RDONLY);
-    if (!fd.ok() && own && !writable && fd.error_code() == EROFS) {
-        fd = open_content(file, O_RDONLY);
-        own = false;
-    }
-    UniqueFd opened = TRY(std::move(fd));
-    int number = opened.get();
-    open_files_.insert(file.nodeid(), {std::move(opened), own});
-    return number;
 }
 
 }  // namespace templatefs

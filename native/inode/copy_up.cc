@@ -274,6 +274,10 @@ Result<void> Root::materialize_as(File& file, bool empty) {
     return {};
 }
 
+bool Root::is_partial(const File& file) const {
+    return file.is_private() && (file.node->flags & kNodePartial) != 0;
+}
+
 bool Root::has_own_content(const File& file) const {
     return file.is_private() && (file.node->flags & kNodeLink) == 0;
 }
@@ -288,9 +292,11 @@ Result<void> Root::own_content(File& file, bool truncate) {
     if ((file.node->flags & kNodeLink) != 0) {
         PinnedPlace at = TRY(place(*file.node));
         NodeInfo info = TRY(node_info(at));
-        auto filled = info.is_link() ? fill_content(at, info, truncate) : Result<void>();
         Intent intent{};
+        intent.kind = IntentKind::OwnContent;
         intent.ino = ino;
+        auto filled = info.is_link() ? fill_content(at, info, intent, truncate) : Result<void>();
+        if (info.is_partial()) intent.flags |= kIntentPartial;
         if (filled.ok()) filled = note_own_content(intent);
         state_.disarm(false);
         TRY(std::move(filled));
@@ -305,6 +311,7 @@ Result<void> Root::note_own_content(const Intent& intent) {
     if (found == nullptr) return {};
     Node& node = *found;
     nodes_.drop_flag(node, kNodeLink);
+    if ((intent.flags & kIntentPartial) != 0) nodes_.add_flag(node, kNodePartial);
     if (node.opens == 0 || (node.flags & kNodeCached) != 0) {
         close_backing(node);
         return {};
@@ -339,10 +346,7 @@ Result<void> Root::restore_link(Place place, const Intent& intent) {
     return restore_times(place, intent.stat);
 }
 
-Result<void> Root::fill_content(Place place, NodeInfo& info, bool truncate) {
-    Intent intent{};
-    intent.kind = IntentKind::OwnContent;
-    intent.ino = info.ino;
+Result<void> Root::fill_content(Place place, NodeInfo& info, Intent& intent, bool truncate) {
     intent.stat = TRY(host_stat(place));
     if (truncate) {
         intent.flags = kIntentReplaces;
@@ -351,12 +355,19 @@ Result<void> Root::fill_content(Place place, NodeInfo& info, bool truncate) {
         intent.other_size = static_cast<uint16_t>(size.value());
     }
     state_.arm(intent);
-    UniqueFd to = TRY(open_at(place.folder, place.name, O_WRONLY));
+    UniqueFd to = TRY(open_at(place.folder, place.name, O_RDWR));
+    info.kind = NodeInfo::Kind::Own;
     if (truncate) {
         TRY(checked_void(::ftruncate(to.get(), 0)));
     } else {
         UniqueFd from = TRY(open_object(info.object, O_RDONLY));
-        auto copied = copy_data(from.get(), to.get(), info.object.size);
+        const bool partly = info.object.size > whole_copy_limit_ && is_one_hole(to.get());
+        if (partly && ::ioctl(to.get(), FICLONE, from.get()) < 0) {
+            // Nothing to copy now: each block is, when it is first written to.
+            info.kind = NodeInfo::Kind::Partial;
+            return write_node_info(place, info);
+        }
+        auto copied = partly ? Result<void>() : copy_data(from.get(), to.get(), info.object.size);
         if (copied.ok()) copied = checked_void(::fdatasync(to.get()));
         if (!copied.ok()) {
             // Give the space back: the file is still a link.
@@ -366,7 +377,6 @@ Result<void> Root::fill_content(Place place, NodeInfo& info, bool truncate) {
         TRY(restore_link(place, intent));
         TRY(std::move(copied));
     }
-    info.kind = NodeInfo::Kind::Own;
     return write_node_info(place, info);
 }
 

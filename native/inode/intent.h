@@ -36,6 +36,7 @@ enum IntentFlag : uint32_t {
     kIntentLink = 16,         // Materialize: as a link
     kIntentIndexed = 32,      // Materialize: in inodes/
     kIntentDirectory = 64,    // Materialize: a folder
+    kIntentPartial = 128,     // OwnContent: only the blocks that change
 };
 
 struct Intent {

@@ -53,6 +53,7 @@ enum NodeFlag : uint32_t {
     kNodeDeleted = 32,     // it has no name any more
     kNodeCached = 64,      // its opens are served by READ and WRITE, not by passthrough
     kNodePristine = 128,   // the root folder before its own metadata was changed
+    kNodePartial = 256,    // its content is its own only where that was written
 };
 
 // Attributes kept for a deleted file that has no host inode any more; docs/formats/private-area.md does not know it.

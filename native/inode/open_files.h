@@ -9,7 +9,9 @@ namespace templatefs {
 
 struct OpenFile {
     UniqueFd fd;
-    bool writable;
+    bool writable = false;
+    UniqueFd object{};   // of a partial file, else not open
+    uint64_t shown = 0;  // how much of it shows
 };
 
 // Descriptors for READ, WRITE and fsync: a bounded number, however many files a container has open, because each can be

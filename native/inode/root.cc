@@ -2,10 +2,12 @@
 
 #include <dirent.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -21,6 +23,19 @@ constexpr uint64_t kInoReservation = 65536;
 
 bool is_dot(const char* name) { return name[0] == '.' && (name[1] == 0 || (name[1] == '.' && name[2] == 0)); }
 
+// No less than a page and a block of the host: what it makes data of at once.
+uint32_t block_size(int folder) {
+    struct statvfs host;
+    const auto page = static_cast<unsigned long>(::sysconf(_SC_PAGESIZE));
+    if (::fstatvfs(folder, &host) < 0) return static_cast<uint32_t>(page);
+    return static_cast<uint32_t>(std::max(page, host.f_bsize));
+}
+
+uint32_t content_flag(const NodeInfo& info) {
+    if (info.is_partial()) return kNodePartial;
+    return info.is_link() ? kNodeLink : 0U;
+}
+
 timespec to_timespec(const statx_timestamp& time) { return {time.tv_sec, static_cast<long>(time.tv_nsec)}; }
 
 }  // namespace
@@ -33,7 +48,9 @@ Root::Root(Parts parts, SharedState& state)
       state_(state),
       nodes_(state),
       dirs_(kOpenFolders),
-      open_files_(kOpenFiles) {
+      open_files_(kOpenFiles),
+      whole_copy_limit_(parts.whole_copy_limit),
+      block_(block_size(area_.inodes())) {
     find_shared_folders();
 }
 
@@ -69,12 +86,13 @@ Result<void> Root::load_indexed() {
             if (!removed.ok() && removed.error_code() != EROFS) return removed;
             continue;
         }
+        TRY(mend_size(place, stat, *info));
         if (info->ino >= kFirstPrivateIno) continue;
         Node* node = TRY(nodes_.create(info->ino, info->ino));
         node->mode = stat.stx_mode & S_IFMT;
         node->origin = info->origin;
         node->tree_links = info->tree_links;
-        nodes_.add_flag(*node, kNodePrivate | kNodeIndexed | (info->is_link() ? uint32_t{kNodeLink} : 0U));
+        nodes_.add_flag(*node, kNodePrivate | kNodeIndexed | content_flag(*info));
         state_.commit();
     }
     return {};
@@ -210,6 +228,20 @@ Result<PinnedPlace> Root::place(Node& node) {
     return place;
 }
 
+// What a truncation that was cut short left: the host inode and its xattr do not agree.
+Result<void> Root::mend_size(Place place, const HostStat& stat, NodeInfo& info) {
+    if (info.is_link() && stat.stx_size != info.object.size) {
+        // A truncating open, before the link became a file of its own.
+        UniqueFd fd = TRY(open_at(place.folder, place.name, O_WRONLY));
+        return checked_void(::ftruncate(fd.get(), static_cast<off_t>(info.object.size)));
+    }
+    if (info.is_partial() && stat.stx_size < info.object.size) {
+        info.object.size = stat.stx_size;
+        return write_node_info(place, info);
+    }
+    return {};
+}
+
 // The Node of a private entry that was found by name.
 Result<Node*> Root::note_entry(Node& parent, std::string_view name, const HostStat& stat, std::optional<NodeInfo> info) {
     DirRef folder = TRY(dir(parent));
@@ -220,11 +252,7 @@ Result<Node*> Root::note_entry(Node& parent, std::string_view name, const HostSt
         TRY(write_node_info(place, *info));
     }
     if (Node* known = nodes_.find_ino(info->ino)) return known;
-    if (info->is_link() && stat.stx_size != info->object.size) {
-        // A truncating open was cut short before the link became a file of its own.
-        UniqueFd fd = TRY(open_at(place.folder, place.name, O_WRONLY));
-        TRY(checked_void(::ftruncate(fd.get(), static_cast<off_t>(info->object.size))));
-    }
+    TRY(mend_size(place, stat, *info));
     uint64_t nodeid = info->ino < kFirstPrivateIno && nodes_.find(info->ino) == nullptr ? info->ino : 0;
     if (info->origin != kNoOrigin && info->origin >= tree_.node_count()) return Errno(EUCLEAN);
     Node* node = TRY(nodes_.create(nodeid, info->ino));
@@ -233,7 +261,7 @@ Result<Node*> Root::note_entry(Node& parent, std::string_view name, const HostSt
     node->tree_links = info->tree_links;
     uint32_t flags = kNodePrivate;
     if (info->indexed) flags |= kNodeIndexed;
-    if (info->is_link()) flags |= kNodeLink;
+    flags |= content_flag(*info);
     if (S_ISDIR(node->mode) && info->origin != kNoOrigin) flags |= kNodeMerged;
     nodes_.add_flag(*node, flags);
     if (!info->indexed) TRY(nodes_.move(*node, &parent, name));
@@ -381,10 +409,12 @@ Result<Attributes> Root::attributes(const File& file, const HostStat* known) {
         attributes.btime = to_timespec(stat.stx_btime);
         attributes.rdev = static_cast<uint32_t>((stat.stx_rdev_minor & 0xff) | (stat.stx_rdev_major << 8) |
                                                 ((stat.stx_rdev_minor & ~0xffU) << 12));
-        if ((node.flags & kNodeLink) != 0) {
-            // The container sees the blocks of the content, of which the link has none.
-            attributes.blocks = (stat.stx_size + 4095) / 4096 * 8;
-            if (node.origin != kNoOrigin) attributes.blocks = TRY(tree_node(node.origin)).blocks;
+        if ((node.flags & (kNodeLink | kNodePartial)) != 0) {
+            // The container sees the blocks of the content, of which the host inode has none, or not all.
+            const uint64_t full = (stat.stx_size + 4095) / 4096 * 8;
+            uint64_t blocks = node.origin != kNoOrigin ? TRY(tree_node(node.origin)).blocks : full;
+            if ((node.flags & kNodePartial) != 0) blocks = std::max<uint64_t>(std::min(blocks, full), stat.stx_blocks);
+            attributes.blocks = blocks;
         }
         if (!S_ISDIR(node.mode)) {
             attributes.nlink = TRY(names_left(node, stat));

@@ -18,6 +18,7 @@
 #include "private/area.h"
 #include "private/host.h"
 #include "private/node_xattr.h"
+#include "private/partial_file.h"
 #include "tree/tree_image.h"
 
 namespace templatefs {
@@ -66,6 +67,9 @@ struct Attributes {
     uint32_t mode = 0, nlink = 0, uid = 0, gid = 0, rdev = 0;
 };
 
+// Copying so much takes less time than a client would notice, and the file is served by passthrough from then on.
+inline constexpr uint64_t kWholeCopyLimit = 1 << 20;
+
 class Root {
 public:
     struct Parts {
@@ -73,6 +77,8 @@ public:
         TreeImage tree;
         PrivateArea area;
         int fuse = -1;     // for backing ids; -1 in tests
+        // Content up to this size is copied whole before its first change; larger files become partial ones.
+        uint64_t whole_copy_limit = kWholeCopyLimit;
     };
 
     Root(Parts parts, SharedState& state);
@@ -141,9 +147,19 @@ public:
     // ---- content
     // A descriptor of the content, private or shared; O_RDONLY or O_RDWR (only private content opens for writing).
     Result<UniqueFd> open_content(const File& file, int flags);
-    // The same, kept open for READ, WRITE and their kin; EROFS when the content is shared and `writable`.
-    Result<int> data_fd(const File& file, bool writable);
+    // Whether writes go to the private file: all of its content is its own, or it is partial.
     bool has_own_content(const File& file) const;
+    // Whether only the changed blocks are the file's own: it is served through READ and WRITE.
+    bool is_partial(const File& file) const;
+    // pread(2), pwrite(2), ftruncate(2), lseek(2) (DATA and HOLE), fallocate(2), copy_file_range(2), fsync(2) of a regular
+    // file, for requests that passthrough does not take. EROFS for a change of content that is not the file's own.
+    Result<size_t> read_content(const File& file, std::span<std::byte> to, uint64_t offset);
+    Result<size_t> write_content(const File& file, std::span<const std::byte> from, uint64_t offset);
+    Result<void> resize(const File& file, uint64_t size);
+    Result<uint64_t> seek_content(const File& file, uint64_t offset, int whence);
+    Result<void> allocate(const File& file, int mode, uint64_t offset, uint64_t length);
+    Result<size_t> copy_range(const File& from, uint64_t from_offset, const File& to, uint64_t to_offset, uint64_t length);
+    Result<void> sync_content(const File& file, bool data_only);
     // Whether the shared content of that file is served by passthrough (a shared path) or through READ and WRITE.
     Result<bool> is_shared_path(const File& file);
     // Registers the file that holds the content with the kernel, once; the node keeps the id. EOPNOTSUPP without
@@ -190,8 +206,13 @@ private:
     Result<void> load_indexed();
     Result<uint64_t> new_ino();
     std::string staging_name();
+    Result<void> mend_size(Place place, const HostStat& stat, NodeInfo& info);
     Result<void> restore_link(Place place, const Intent& intent);
-    Result<void> fill_content(Place place, NodeInfo& info, bool truncate);
+    Result<void> fill_content(Place place, NodeInfo& info, Intent& intent, bool truncate);
+    // The descriptors of the content, kept open.
+    Result<OpenFile*> open_data(const File& file, bool writable);
+    Result<void> set_shown(const File& file, OpenFile& content, uint64_t shown);
+    PartialFile partial(const OpenFile& content) const;
     void note_overridden(Folder& folder, std::optional<uint32_t> position, int64_t subfolders);
     Result<void> remove_entry(Folder& folder, std::string_view name, const Child& child);
     Result<void> remove_name(Folder& folder, std::string_view name, Child& child);
@@ -222,6 +243,8 @@ private:
     NodeTable nodes_;
     DirCache dirs_;
     OpenFiles open_files_;
+    uint64_t whole_copy_limit_;
+    uint32_t block_;  // of partial files
     std::vector<NodeIndex> shared_folders_;  // sorted
 };
 

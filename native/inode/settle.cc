@@ -58,12 +58,15 @@ Result<bool> Root::settle_step(const Intent& intent) {
             Node* node = nodes_.find_ino(intent.ino);
             if (node == nullptr) return false;
             PinnedPlace place = TRY(this->place(*node));
-            if (TRY(node_info(place)).is_link()) {
+            const NodeInfo info = TRY(node_info(place));
+            if (info.is_link()) {
                 // Cut short while content was copied in: the file is still what it was.
                 if ((intent.flags & kIntentReplaces) == 0) TRY(restore_link(place, intent));
                 return false;
             }
-            TRY(note_own_content(intent));
+            Intent done = intent;
+            if (info.is_partial()) done.flags |= kIntentPartial;
+            TRY(note_own_content(done));
             return true;
         }
         case IntentKind::Index:

@@ -85,8 +85,7 @@ Result<void> op_setattr(Operation& op) {
     if (resize) {
         if (!S_ISREG(file.type())) return Errno(S_ISDIR(file.type()) ? EISDIR : EINVAL);
         TRY(op.root.own_content(file, in.size == 0));
-        int fd = TRY(op.root.data_fd(file, true));
-        TRY(checked_void(::ftruncate(fd, static_cast<off_t>(in.size))));
+        TRY(op.root.resize(file, in.size));
     } else {
         TRY(op.root.materialize(file));
     }

@@ -17,7 +17,7 @@ Result<OpenOut> open_file(Root& root, File& file, uint32_t flags) {
     OpenOut out{};
     bool cached = (node.flags & kNodeCached) != 0;
     if (node.opens == 0) {
-        cached = root.header().passthrough == 0;
+        cached = root.header().passthrough == 0 || root.is_partial(file);
         if (!cached && !root.has_own_content(file)) {
             // Programs may change files of other paths in place while somebody has them open: those opens have to see it.
             cached = file.tree.data_a == kNoObject && !file.is_private();
@@ -40,7 +40,7 @@ Result<OpenOut> open_file(Root& root, File& file, uint32_t flags) {
     if (cached) {
         root.nodes().add_flag(node, kNodeCached);
         // Pages that the kernel has are good if nobody could change the content around them.
-        if (root.header().passthrough == 0 || !root.has_own_content(file)) out.open_flags |= FOPEN_KEEP_CACHE;
+        if (root.header().passthrough == 0 || !root.has_own_content(file) || root.is_partial(file)) out.open_flags |= FOPEN_KEEP_CACHE;
     }
     if (writable && node.writers == 0) root.forget_attributes(file.nodeid());
     root.opened(node, writable);
@@ -81,8 +81,7 @@ Result<void> op_open(Operation& op) {
     if (truncate || opens_for_writing(in.flags)) {
         TRY(op.root.own_content(file, truncate));
         if (truncate) {
-            int fd = TRY(op.root.data_fd(file, true));
-            TRY(checked_void(::ftruncate(fd, 0)));
+            TRY(op.root.resize(file, 0));
             if ((in.open_flags & FUSE_OPEN_KILL_SUIDGID) != 0) TRY(op.root.clear_set_id(file, op.request.header.pid));
         }
     }

@@ -26,7 +26,7 @@ EncodedNodeInfo encode(const NodeInfo& info) {
     store_le<uint64_t>(at + 8, info.ino);
     store_le<uint32_t>(at + 16, info.origin != kNoOrigin ? info.origin : 0);
     encoded.size = kOwnSize;
-    if (info.is_link()) {
+    if (info.has_object()) {
         store_le<uint32_t>(at + 20, info.object.variant);
         std::memcpy(at + 24, info.object.hash.data(), 16);
         store_le<uint64_t>(at + 40, info.object.size);
@@ -39,10 +39,10 @@ Result<NodeInfo> decode_node_info(std::span<const std::byte> bytes) {
     constexpr Errno broken(EUCLEAN);
     if (bytes.size() != kOwnSize && bytes.size() != kNodeXattrMaxSize) return broken;
     const std::byte* at = bytes.data();
-    if (at[0] != std::byte{kVersion} || at[1] > std::byte{1}) return broken;
+    if (at[0] != std::byte{kVersion} || at[1] > std::byte{2}) return broken;
     NodeInfo info;
     info.kind = static_cast<NodeInfo::Kind>(at[1]);
-    if (info.is_link() != (bytes.size() == kNodeXattrMaxSize)) return broken;
+    if (info.has_object() != (bytes.size() == kNodeXattrMaxSize)) return broken;
     uint16_t flags = load_le<uint16_t>(at + 2);
     if ((flags & ~(kFlagIndexed | kFlagOrigin)) != 0) return broken;
     info.indexed = (flags & kFlagIndexed) != 0;
@@ -56,8 +56,8 @@ Result<NodeInfo> decode_node_info(std::span<const std::byte> bytes) {
     } else if (origin != 0) {
         return broken;
     }
-    if (info.ino == 0 || (!info.is_link() && variant != 0)) return broken;
-    if (info.is_link()) {
+    if (info.ino == 0 || (!info.has_object() && variant != 0)) return broken;
+    if (info.has_object()) {
         info.object.variant = variant;
         std::memcpy(info.object.hash.data(), at + 24, 16);
         info.object.size = load_le<uint64_t>(at + 40);

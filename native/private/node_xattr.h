@@ -19,16 +19,19 @@ inline constexpr NodeIndex kNoOrigin = 0xffffffff;
 inline constexpr uint64_t kFirstPrivateIno = 1ULL << 28;
 
 struct NodeInfo {
-    enum class Kind : uint8_t { Own = 0, Link = 1 };
+    // Partial: the content is the host inode's own where it has data, the object's where it has holes (partial_file.h).
+    enum class Kind : uint8_t { Own = 0, Link = 1, Partial = 2 };
 
     Kind kind = Kind::Own;
     bool indexed = false;
     NodeIndex origin = kNoOrigin;
     uint32_t tree_links = 0;
     uint64_t ino = 0;
-    ObjectRef object{};  // of a link
+    ObjectRef object{};  // of a link or a partial file; its size is how much of it shows
 
     bool is_link() const { return kind == Kind::Link; }
+    bool is_partial() const { return kind == Kind::Partial; }
+    bool has_object() const { return kind != Kind::Own; }
 };
 
 inline constexpr size_t kNodeXattrMaxSize = 48;

@@ -19,6 +19,7 @@ struct MountOptions {
     std::string mountpoint;
     bool passthrough = true;
     bool foreground = false;
+    uint64_t whole_copy_limit = kWholeCopyLimit;
 };
 
 // What holder and worker share, all of it opened before the first fork.
@@ -35,6 +36,7 @@ struct EngineParts {
     std::string tree;
     std::string mountpoint;
     SessionOptions session;
+    uint64_t whole_copy_limit = kWholeCopyLimit;
 };
 
 // Mounts and goes to the background; returns the exit status of the command.

@@ -116,6 +116,7 @@ int prepare(const MountOptions& options, EngineParts& parts) {
 
     struct statfs host;
     parts.session.passthrough = options.passthrough;
+    parts.whole_copy_limit = options.whole_copy_limit;
     if (::fstatfs(parts.store.get(), &host) == 0 && static_cast<long>(host.f_type) == kOverlayfsMagic)
         parts.session.max_stack_depth = 2;
     return 0;

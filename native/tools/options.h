@@ -1,4 +1,6 @@
 #pragma once
+#include <charconv>
+#include <cstdint>
 #include <cstring>
 #include <string>
 
@@ -20,6 +22,14 @@ public:
         }
         return false;
     }
+    // A whole number, if `--name number` was there. False when it is none; `out` stays then.
+    bool number(const char* name, uint64_t& out) {
+        std::string text;
+        if (!value(name, text)) return rest_named(name) == nullptr;
+        const char* end = text.data() + text.size();
+        auto parsed = std::from_chars(text.data(), end, out);
+        return parsed.ec == std::errc() && parsed.ptr == end;
+    }
     bool flag(const char* name) {
         for (int i = 0; i < argc_; i++) {
             if (argv_[i] == nullptr || std::strcmp(argv_[i], name) != 0) continue;
@@ -36,6 +46,12 @@ public:
     }
 
 private:
+    const char* rest_named(const char* name) const {
+        for (int i = 0; i < argc_; i++)
+            if (argv_[i] != nullptr && std::strcmp(argv_[i], name) == 0) return argv_[i];
+        return nullptr;
+    }
+
     int argc_;
     char** argv_;
 };

@@ -24,6 +24,7 @@ namespace {
 std::string_view kind_of(const HostStat& stat, const std::optional<NodeInfo>& info) {
     switch (stat.stx_mode & S_IFMT) {
         case S_IFREG:
+            if (info && info->is_partial()) return "partial";
             return info && info->is_link() ? "link" : "file";
         case S_IFDIR:
             return info && info->origin != kNoOrigin ? "merged" : "dir";
@@ -161,7 +162,7 @@ private:
         if (info && info->origin != kNoOrigin) std::snprintf(text, sizeof text, "%u", info->origin);
         else std::strcpy(text, "-");
         field(text);
-        if (info && info->is_link()) {
+        if (info && info->has_object()) {
             ObjectPath object = object_path(info->object);
             // "xx/yyyy…" without the slash
             field(std::string(object.text, 2) + (object.text + 3));

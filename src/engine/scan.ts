@@ -3,7 +3,7 @@ import type { StorePaths } from '../core/store-paths.js';
 import { runEngine } from './run-engine.js';
 
 /** Kinds of entries of a private area: docs/protocols/control.md. */
-const KINDS = ['file', 'link', 'dir', 'merged', 'whiteout', 'symlink', 'char', 'block', 'fifo', 'socket'] as const;
+const KINDS = ['file', 'link', 'partial', 'dir', 'merged', 'whiteout', 'symlink', 'char', 'block', 'fifo', 'socket'] as const;
 export type ScanKind = (typeof KINDS)[number];
 
 /** One entry of a private area. */
@@ -21,7 +21,7 @@ export interface ScanRecord {
   readonly mtimeNanoseconds: number;
   /** The tree node that it was copied from; null for an entry that is wholly private. */
   readonly origin: number | null;
-  /** The object of a link, as `HEX` or `HEX.VARIANT`; else null. */
+  /** The object of a link or of a partial file, as `HEX` or `HEX.VARIANT`; else null. */
   readonly object: string | null;
   readonly links: number;
 }

@@ -4,10 +4,10 @@ import type { ScanRecord } from '../engine/scan.js';
 export interface PrivateSums {
   /** Allocated on the disk, folders included. */
   readonly allocatedBytes: number;
-  /** Regular files with content of their own. */
+  /** Regular files with content of their own, whole or in part. */
   readonly files: number;
   readonly links: number;
-  /** Size of the content that links share. */
+  /** Size of the content that links share, and that shows through partial files. */
   readonly linkedBytes: number;
 }
 
@@ -21,7 +21,8 @@ export function privateSums(records: readonly ScanRecord[]): PrivateSums {
       seen.add(record.inode);
     }
     sums.allocatedBytes += record.allocatedBytes;
-    if (record.kind === 'file') sums.files++;
+    if (record.kind === 'file' || record.kind === 'partial') sums.files++;
+    if (record.kind === 'partial') sums.linkedBytes += Math.max(0, record.sizeBytes - record.allocatedBytes);
     if (record.kind === 'link') {
       sums.links++;
       sums.linkedBytes += record.sizeBytes;

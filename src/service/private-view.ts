@@ -75,7 +75,7 @@ export class PrivateView {
     let bytes = Number(this.#tree.header.contentBytes);
     const seen = new Set<number>();
     for (const record of this.#records) {
-      if ((record.kind !== 'file' && record.kind !== 'link') || seen.has(record.inode)) continue;
+      if (!isRegular(record.mode) || record.kind === 'whiteout' || seen.has(record.inode)) continue;
       seen.add(record.inode);
       bytes += record.sizeBytes;
       const origin = record.origin === null ? undefined : this.#tree.node(record.origin);
@@ -170,7 +170,7 @@ export class PrivateView {
       return record.object !== (object.variant === 0 ? object.hash : `${object.hash}.${object.variant}`);
     }
     // Both empty is the only case of equal content that can be told without reading it.
-    return record.kind === 'file' && !(record.sizeBytes === 0 && origin.size === 0);
+    return isRegular(record.mode) && !(record.sizeBytes === 0 && origin.size === 0);
   }
 
   /** A folder that was deleted and made anew hides what the tree has in it. */

@@ -1,0 +1,177 @@
+// Reading and changing content, for requests that the kernel does not pass through.
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "inode/root.h"
+
+namespace templatefs {
+namespace {
+
+constexpr long kTmpfsMagic = 0x01021994;  // TMPFS_MAGIC
+
+Result<size_t> read_file(int fd, std::span<std::byte> to, uint64_t offset) {
+    size_t got = 0;
+    while (got < to.size()) {
+        ssize_t size = ::pread(fd, to.data() + got, to.size() - got, static_cast<off_t>(offset + got));
+        if (size < 0 && errno == EINTR) continue;
+        if (size < 0) return Errno::last();
+        if (size == 0) break;
+        got += static_cast<size_t>(size);
+    }
+    return got;
+}
+
+// As write(2): an error only if nothing was written.
+template <class Write>
+Result<size_t> write_all(std::span<const std::byte> from, Write&& write) {
+    size_t written = 0;
+    while (written < from.size()) {
+        Result<size_t> size = write(from.subspan(written), written);
+        if (!size.ok() && size.error_code() == EINTR) continue;
+        if (!size.ok() && written > 0) break;
+        written += TRY(std::move(size));
+    }
+    return written;
+}
+
+}  // namespace
+
+PartialFile Root::partial(const OpenFile& content) const {
+    return {content.fd.get(), content.object.get(), content.shown, block_};
+}
+
+Result<OpenFile*> Root::open_data(const File& file, bool writable) {
+    if (OpenFile* known = open_files_.find(file.nodeid()); known != nullptr) {
+        if (known->writable || !writable) return known;
+        open_files_.erase(file.nodeid());
+    }
+    if (writable && !has_own_content(file)) return Errno(EROFS);
+    OpenFile content;
+    if (is_partial(file)) {
+        NodeInfo info = TRY(node_info(TRY(place(*file.node))));
+        if (info.is_partial()) {
+            content.object = TRY(open_object(info.object, O_RDONLY));
+            content.shown = info.object.size;
+        } else {
+            nodes_.drop_flag(*file.node, kNodePartial);
+        }
+    }
+    // Own content is opened for both at once where it can be: a reader's descriptor then serves a later writer.
+    content.writable = has_own_content(file);
+    auto fd = open_content(file, content.writable ? O_RDWR : O_RDONLY);
+    if (!fd.ok() && content.writable && !writable && fd.error_code() == EROFS) {
+        fd = open_content(file, O_RDONLY);
+        content.writable = false;
+    }
+    content.fd = TRY(std::move(fd));
+    open_files_.insert(file.nodeid(), std::move(content));
+    return open_files_.find(file.nodeid());
+}
+
+// How much of the object shows; with nothing of it the file is an ordinary one.
+Result<void> Root::set_shown(const File& file, OpenFile& content, uint64_t shown) {
+    PinnedPlace at = TRY(place(*file.node));
+    NodeInfo info = TRY(node_info(at));
+    if (!info.is_partial()) return Errno(EUCLEAN);
+    info.object.size = shown;
+    if (shown == 0) info.kind = NodeInfo::Kind::Own;
+    TRY(write_node_info(at, info));
+    content.shown = shown;
+    if (shown > 0) return {};
+    content.object.reset();
+    nodes_.drop_flag(*file.node, kNodePartial);
+    return {};
+}
+
+Result<size_t> Root::read_content(const File& file, std::span<std::byte> to, uint64_t offset) {
+    auto opened = open_data(file, false);
+    if (!opened.ok() && opened.error_code() == ENODATA) return size_t{0};  // an empty file of the tree
+    const OpenFile& content = *TRY(std::move(opened));
+    if (content.object.valid()) return read_partial(partial(content), to, offset);
+    return read_file(content.fd.get(), to, offset);
+}
+
+Result<size_t> Root::write_content(const File& file, std::span<const std::byte> from, uint64_t offset) {
+    const OpenFile& content = *TRY(open_data(file, true));
+    return write_all(from, [&](std::span<const std::byte> rest, size_t done) -> Result<size_t> {
+        if (content.object.valid()) return write_partial(partial(content), rest, offset + done);
+        ssize_t size = ::pwrite(content.fd.get(), rest.data(), rest.size(), static_cast<off_t>(offset + done));
+        if (size < 0) return Errno::last();
+        return static_cast<size_t>(size);
+    });
+}
+
+Result<void> Root::resize(const File& file, uint64_t size) {
+    OpenFile& content = *TRY(open_data(file, true));
+    TRY(checked_void(::ftruncate(content.fd.get(), static_cast<off_t>(size))));
+    // In this order: a cut in between leaves a file that is shorter than what shows, which mend_size() sets right.
+    if (content.object.valid() && size < content.shown) return set_shown(file, content, size);
+    return {};
+}
+
+Result<uint64_t> Root::seek_content(const File& file, uint64_t offset, int whence) {
+    auto opened = open_data(file, false);
+    if (!opened.ok() && opened.error_code() == ENODATA) return Errno(ENXIO);
+    const OpenFile& content = *TRY(std::move(opened));
+    if (content.object.valid()) return seek_partial(partial(content), offset, whence);
+    off_t found = ::lseek(content.fd.get(), static_cast<off_t>(offset), whence);
+    if (found < 0) return Errno::last();
+    return static_cast<uint64_t>(found);
+}
+
+Result<void> Root::allocate(const File& file, int mode, uint64_t offset, uint64_t length) {
+    OpenFile& content = *TRY(open_data(file, true));
+    const auto host = [&](uint64_t from, uint64_t size) {
+        return checked_void(::fallocate(content.fd.get(), mode, static_cast<off_t>(from), static_cast<off_t>(size)));
+    };
+    if (!content.object.valid() || offset >= content.shown) return host(offset, length);
+    const uint64_t end = offset + length;
+    if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0) {
+        // A hole would show the object.
+        if (end < content.shown) return write_zeros(partial(content), offset, end);
+        TRY(host(offset, length));
+        return set_shown(file, content, offset);
+    }
+    // Blocks without data are still holes for us; but tmpfs may turn them into zeros when it swaps.
+    struct statfs where;
+    TRY(checked_void(::fstatfs(content.fd.get(), &where)));
+    if (static_cast<long>(where.f_type) != kTmpfsMagic) return host(offset, length);
+    return end > content.shown ? host(content.shown, end - content.shown) : Result<void>();
+}
+
+Result<size_t> Root::copy_range(const File& from, uint64_t from_offset, const File& to, uint64_t to_offset,
+                                uint64_t length) {
+    // The kernel then copies by reading and writing.
+    if (is_partial(from) || is_partial(to)) return Errno(EOPNOTSUPP);
+    // Both descriptors at once: opening the second must not push the first out.
+    (void)TRY(open_data(to, true));
+    auto source = open_data(from, false);
+    if (!source.ok() && source.error_code() == ENODATA) return size_t{0};
+    const int from_fd = TRY(std::move(source))->fd.get();
+    const int to_fd = TRY(open_data(to, true))->fd.get();
+    auto in = static_cast<loff_t>(from_offset);
+    auto out = static_cast<loff_t>(to_offset);
+    // One answer of at most 1 GiB: the client asks again for the rest.
+    ssize_t copied = ::copy_file_range(from_fd, &in, to_fd, &out, std::min<uint64_t>(length, 1ULL << 30), 0);
+    if (copied < 0) return Errno::last();
+    return static_cast<size_t>(copied);
+}
+
+Result<void> Root::sync_content(const File& file, bool data_only) {
+    PinnedPlace at = TRY(place(*file.node));
+    Place where = at;
+    UniqueFd fd = TRY(open_at(where.folder, where.name, O_RDONLY));
+    TRY(checked_void(data_only ? ::fdatasync(fd.get()) : ::fsync(fd.get())));
+    if (!is_partial(file)) return {};
+    // Every block was written to, and now all of them are durable: it is an ordinary file.
+    OpenFile& content = *TRY(open_data(file, false));
+    if (content.object.valid() && TRY(is_whole(partial(content)))) return set_shown(file, content, 0);
+    return {};
+}
+
+}  // namespace templatefs
