@@ -6,6 +6,7 @@
 #include "base/failure.h"
 #include "control/frame.h"
 #include "session/engine.h"
+#include "tools/area.h"
 #include "tools/dump.h"
 #include "tools/options.h"
 #include "tools/resident.h"
@@ -36,7 +37,7 @@ struct Verb {
 
 constexpr Verb kVerbs[] = {
     {"mount", run_mount_command}, {"scan", run_scan},     {"resident", run_resident},
-    {"dump", run_dump},           {"syncfs", run_syncfs},
+    {"dump", run_dump},           {"syncfs", run_syncfs}, {"area", run_area},
 };
 
 int run(int argc, char** argv) {

@@ -104,6 +104,7 @@ std::string ControlServer::answer(std::string_view body, int fd) {
         if (fields.size() > 2 || (fields.size() == 2 && fields[1] != "force")) return error_frame("USAGE", "stop [force]");
         return stop(fields.size() == 2, fd);
     }
+    if (verb == "quota") return quota(std::span(fields).subspan(1));
     if (fields.size() != 1) return error_frame("USAGE", "this verb has no arguments");
     if (verb == "status") return status();
     if (verb == "sync") {
@@ -117,7 +118,57 @@ std::string ControlServer::answer(std::string_view body, int fd) {
     return error_frame("USAGE", "unknown verb");
 }
 
-std::string ControlServer::status() const {
+namespace {
+
+// "none", or a decimal number of at most 15 digits.
+std::optional<uint64_t> parse_limit(std::string_view text) {
+    if (text == "none") return kNoLimit;
+    if (text.empty() || text.size() > 15) return std::nullopt;
+    uint64_t number = 0;
+    for (char c : text) {
+        if (c < '0' || c > '9') return std::nullopt;
+        number = number * 10 + static_cast<uint64_t>(c - '0');
+    }
+    return number;
+}
+
+void put_limit(FrameWriter& frame, std::string_view key, uint64_t limit) {
+    if (limit == kNoLimit) frame.field(key, "none");
+    else frame.field(key, limit);
+}
+
+}  // namespace
+
+std::string ControlServer::quota(std::span<const std::string_view> changes) {
+    const UsageState& now = root_.usage().state();
+    uint64_t bytes = now.limit_bytes;
+    uint64_t inodes = now.limit_inodes;
+    for (std::string_view change : changes) {
+        const size_t equals = change.find('=');
+        const std::string_view key = change.substr(0, equals);
+        const auto value = equals == std::string_view::npos ? std::nullopt : parse_limit(change.substr(equals + 1));
+        if (!value || (key != "size" && key != "inodes")) return error_frame("USAGE", "quota [size=N|none] [inodes=N|none]");
+        (key == "size" ? bytes : inodes) = *value;
+    }
+    if (!changes.empty()) {
+        auto changed = root_.set_limits(bytes, inodes);
+        if (!changed.ok() && changed.error_code() == EBUSY)
+            return error_frame("BUSY", "files that the container has written are open and bypass the engine, which could not "
+                                       "keep a limit in bytes for them");
+        if (!changed.ok()) return error_frame("FAILED", std::strerror(changed.error_code()));
+    }
+    if (auto fresh = root_.refresh_usage(); !fresh.ok()) return error_frame("FAILED", std::strerror(fresh.error_code()));
+    FrameWriter frame;
+    frame.field("ok");
+    put_limit(frame, "size", now.limit_bytes);
+    put_limit(frame, "inodes", now.limit_inodes);
+    if (auto used = root_.used_bytes()) frame.field("used_bytes", *used);
+    if (root_.usage().counts()) frame.field("used_inodes", now.used_inodes);
+    frame.field("enforced_by", host_quota_name(static_cast<HostQuotaKind>(now.host_quota)));
+    return frame.take();
+}
+
+std::string ControlServer::status() {
     const StateHeader& header = root_.state().header();
     FrameWriter frame;
     frame.field("ok")

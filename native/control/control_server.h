@@ -3,6 +3,7 @@
 // client can hold the thread up: everything is non-blocking, and the number and size of connections is bounded.
 
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_map>
 
@@ -40,7 +41,8 @@ private:
 
     // Empty when the answer comes later (stop).
     std::string answer(std::string_view body, int fd);
-    std::string status() const;
+    std::string status();
+    std::string quota(std::span<const std::string_view> changes);
     std::string stop(bool force, int fd);
     void finish_stop();
     void send_and_close(int fd, const std::string& frame);

@@ -117,6 +117,7 @@ void Root::closed(Node& node, bool writable) {
         close_backing(node);
         if (stat.ok()) (void)bury(node, stat.value()).ok();
         (void)host_unlink(at).ok();
+        usage_.drop(node);
         nodes_.drop_flag(node, kNodeIndexed);
     }
 }
@@ -154,6 +155,7 @@ void Root::forget(uint64_t nodeid, uint64_t count) {
 }
 
 void Root::release_node(Node& node) {
+    settle_content(node);
     close_backing(node);
     dirs_.erase(node.nodeid);
     open_files_.erase(node.nodeid);
@@ -178,7 +180,13 @@ Result<void> Root::clear_set_id(const File& file, uint32_t pid, bool may_be_chow
 
 Result<void> Root::set_xattr(Node& node, std::string_view name, std::span<const std::byte> value, int flags) {
     PinnedPlace at = TRY(place(node));
-    if ((flags & XATTR_CREATE) == 0) return host_setxattr(at, name.data(), value, flags);
+    // Worst case: it goes to a block of its own.
+    TRY(usage_.check_bytes(std::max<uint64_t>(usage_.state().block_size, value.size())));
+    if ((flags & XATTR_CREATE) == 0) {
+        auto replaced = host_setxattr(at, name.data(), value, flags);
+        count_node(node);
+        return replaced;
+    }
     // Done twice it would fail the second time, so it is a step that is written down.
     auto present = host_getxattr(at, name.data(), {});
     if (present.ok()) return Errno(EEXIST);
@@ -188,7 +196,7 @@ Result<void> Root::set_xattr(Node& node, std::string_view name, std::span<const 
     intent.set_name(name);
     state_.arm(intent);
     auto set = host_setxattr(at, name.data(), value, flags);
-    state_.disarm(set.ok());
+    end_step(intent, set.ok());
     return set;
 }
 
@@ -201,7 +209,7 @@ Result<void> Root::remove_xattr(Node& node, std::string_view name) {
     intent.set_name(name);
     state_.arm(intent);
     auto removed = host_removexattr(at, name.data());
-    state_.disarm(removed.ok());
+    end_step(intent, removed.ok());
     return removed;
 }
 

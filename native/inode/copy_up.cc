@@ -105,6 +105,7 @@ Result<void> Root::copy_up_root() {
     info.origin = 0;
     TRY(write_node_info(place, info));
     nodes_.drop_flag(*root, kNodePristine);
+    count_node(*root);
     return {};
 }
 
@@ -137,6 +138,7 @@ Result<Node*> Root::private_tree_folder(NodeIndex index) {
 
 Result<Node*> Root::copy_up_folder(Node& parent, NodeIndex index, const TreeNode& tree, std::string_view name) {
     if (!tree.is_dir()) return Errno(EUCLEAN);
+    TRY(usage_.check_entry(usage_.state().block_size));
     DirRef parent_dir = TRY(dir(parent));
     std::string staged_name = staging_name();
     Place staged{area_.staging(), staged_name.c_str()};
@@ -172,7 +174,7 @@ Result<void> Root::put_in_place(Place staged, Place target, Intent intent) {
     auto moved = host_rename(staged, target, RENAME_NOREPLACE);
     if (moved.ok() && intent.folder != 0) moved = restore_times(folder, intent.stat);
     if (moved.ok()) moved = note_materialized(intent);
-    state_.disarm(false);
+    end_step(intent, false);
     return moved;
 }
 
@@ -217,6 +219,7 @@ Result<void> Root::materialize_as(File& file, bool empty) {
         file.node = TRY(private_tree_folder(file.index));
         return {};
     }
+    TRY(usage_.check_entry(0));
     const bool deleted = file.node != nullptr && (file.node->flags & kNodeDeleted) != 0;
     NodeInfo info;
     info.ino = uint64_t{file.index} + 1;
@@ -298,7 +301,7 @@ Result<void> Root::own_content(File& file, bool truncate) {
         auto filled = info.is_link() ? fill_content(at, info, intent, truncate) : Result<void>();
         if (info.is_partial()) intent.flags |= kIntentPartial;
         if (filled.ok()) filled = note_own_content(intent);
-        state_.disarm(false);
+        end_step(intent, false);
         TRY(std::move(filled));
         file.node = nodes_.find_ino(ino);
     }
@@ -312,6 +315,7 @@ Result<void> Root::note_own_content(const Intent& intent) {
     Node& node = *found;
     nodes_.drop_flag(node, kNodeLink);
     if ((intent.flags & kIntentPartial) != 0) nodes_.add_flag(node, kNodePartial);
+    if (usage_.counts()) nodes_.add_flag(node, kNodeUnsettled);
     if (node.opens == 0 || (node.flags & kNodeCached) != 0) {
         close_backing(node);
         return {};
@@ -323,6 +327,7 @@ Result<void> Root::note_own_content(const Intent& intent) {
     fresh->origin = node.origin;
     fresh->tree_links = node.tree_links;
     nodes_.add_flag(*fresh, node.flags);
+    usage_.hand_over(node, *fresh);
     if (node.parent != 0) {
         std::string name(nodes_.name(node));
         TRY(nodes_.move(*fresh, nodes_.at(node.parent), name));
@@ -362,12 +367,13 @@ Result<void> Root::fill_content(Place place, NodeInfo& info, Intent& intent, boo
     } else {
         UniqueFd from = TRY(open_object(info.object, O_RDONLY));
         const bool partly = info.object.size > whole_copy_limit_ && is_one_hole(to.get());
-        if (partly && ::ioctl(to.get(), FICLONE, from.get()) < 0) {
+        auto fits = check_copy(from.get());
+        if (partly && (!fits.ok() || ::ioctl(to.get(), FICLONE, from.get()) < 0)) {
             // Nothing to copy now: each block is, when it is first written to.
             info.kind = NodeInfo::Kind::Partial;
             return write_node_info(place, info);
         }
-        auto copied = partly ? Result<void>() : copy_data(from.get(), to.get(), info.object.size);
+        auto copied = partly || !fits.ok() ? std::move(fits) : copy_data(from.get(), to.get(), info.object.size);
         if (copied.ok()) copied = checked_void(::fdatasync(to.get()));
         if (!copied.ok()) {
             // Give the space back: the file is still a link.

@@ -96,19 +96,25 @@ Result<size_t> Root::read_content(const File& file, std::span<std::byte> to, uin
     return read_file(content.fd.get(), to, offset);
 }
 
-Result<size_t> Root::write_content(const File& file, std::span<const std::byte> from, uint64_t offset) {
+Result<size_t> Root::write_content(const File& file, std::span<const std::byte> from, uint64_t offset, bool whole) {
     const OpenFile& content = *TRY(open_data(file, true));
-    return write_all(from, [&](std::span<const std::byte> rest, size_t done) -> Result<size_t> {
+    const Room room = TRY(take_room(file, content.fd.get(), offset, from.size()));
+    auto written = write_all(from.first(room.bytes), [&](std::span<const std::byte> rest, size_t done) -> Result<size_t> {
         if (content.object.valid()) return write_partial(partial(content), rest, offset + done);
         ssize_t size = ::pwrite(content.fd.get(), rest.data(), rest.size(), static_cast<off_t>(offset + done));
         if (size < 0) return Errno::last();
         return static_cast<size_t>(size);
     });
+    TRY(end_write(file, content.fd.get(), room, offset, written.ok() ? written.value() : 0));
+    // The kernel takes a short answer to a page of a mapping for a good one.
+    if (whole && written.ok() && written.value() < from.size()) return Errno(EDQUOT);
+    return written;
 }
 
 Result<void> Root::resize(const File& file, uint64_t size) {
     OpenFile& content = *TRY(open_data(file, true));
     TRY(checked_void(::ftruncate(content.fd.get(), static_cast<off_t>(size))));
+    TRY(count_content(file, content.fd.get()));
     // In this order: a cut in between leaves a file that is shorter than what shows, which mend_size() sets right.
     if (content.object.valid() && size < content.shown) return set_shown(file, content, size);
     return {};
@@ -126,14 +132,23 @@ Result<uint64_t> Root::seek_content(const File& file, uint64_t offset, int whenc
 
 Result<void> Root::allocate(const File& file, int mode, uint64_t offset, uint64_t length) {
     OpenFile& content = *TRY(open_data(file, true));
-    const auto host = [&](uint64_t from, uint64_t size) {
-        return checked_void(::fallocate(content.fd.get(), mode, static_cast<off_t>(from), static_cast<off_t>(size)));
+    const auto host = [&](uint64_t from, uint64_t size) -> Result<void> {
+        constexpr int kTakesNothing = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE;
+        if ((mode & kTakesNothing) == 0) TRY(check_allocation(content.fd.get(), from, size));
+        auto done = checked_void(::fallocate(content.fd.get(), mode, static_cast<off_t>(from), static_cast<off_t>(size)));
+        TRY(count_content(file, content.fd.get()));
+        return done;
     };
     if (!content.object.valid() || offset >= content.shown) return host(offset, length);
     const uint64_t end = offset + length;
     if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0) {
         // A hole would show the object.
-        if (end < content.shown) return write_zeros(partial(content), offset, end);
+        if (end < content.shown) {
+            TRY(check_allocation(content.fd.get(), offset, length));
+            auto written = write_zeros(partial(content), offset, end);
+            TRY(count_content(file, content.fd.get()));
+            return written;
+        }
         TRY(host(offset, length));
         return set_shown(file, content, offset);
     }
@@ -157,8 +172,16 @@ Result<size_t> Root::copy_range(const File& from, uint64_t from_offset, const Fi
     auto in = static_cast<loff_t>(from_offset);
     auto out = static_cast<loff_t>(to_offset);
     // One answer of at most 1 GiB: the client asks again for the rest.
-    ssize_t copied = ::copy_file_range(from_fd, &in, to_fd, &out, std::min<uint64_t>(length, 1ULL << 30), 0);
-    if (copied < 0) return Errno::last();
+    length = std::min<uint64_t>(length, 1ULL << 30);
+    if (usage_.counts_bytes()) {
+        const uint64_t size = TRY(host_stat_of(from_fd)).stx_size;
+        length = std::min(length, size > from_offset ? size - from_offset : 0);
+    }
+    const Room room = TRY(take_room(to, to_fd, to_offset, length));
+    ssize_t copied = ::copy_file_range(from_fd, &in, to_fd, &out, room.bytes, 0);
+    const Errno error = Errno::last();
+    TRY(end_write(to, to_fd, room, to_offset, copied > 0 ? static_cast<uint64_t>(copied) : 0));
+    if (copied < 0) return error;
     return static_cast<size_t>(copied);
 }
 

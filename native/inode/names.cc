@@ -47,6 +47,13 @@ Result<void> make_inode(Place place, const Root::NewEntry& entry, uint32_t mode)
     }
 }
 
+// What the inode itself may need at once: folders a block, and long targets of symlinks.
+uint64_t own_bytes(const Root::NewEntry& entry, uint64_t block_size) {
+    constexpr size_t kInlineTarget = 59;  // ext4
+    const bool has_block = S_ISDIR(entry.mode) || (S_ISLNK(entry.mode) && entry.target.size() > kInlineTarget);
+    return has_block ? block_size : 0;
+}
+
 }  // namespace
 
 // Owner, mode and node xattr of an inode that was just made in a folder whose owner and mode are `parent`.
@@ -99,6 +106,7 @@ Result<File> Root::make(Folder& folder, std::string_view name, const NewEntry& e
     auto present = child(folder, name);
     if (present.ok()) return Errno(EEXIST);
     if (present.error_code() != ENOENT) return present.error();
+    TRY(usage_.check_entry(own_bytes(entry, usage_.state().block_size)));
 
     HostStat parent = TRY(host_stat(in_folder(folder, ".")));
     const bool acl = TRY(has_default_acl(folder));
@@ -137,34 +145,54 @@ Result<File> Root::make(Folder& folder, std::string_view name, const NewEntry& e
     File file;
     if (made.ok()) {
         note_overridden(folder, position, S_ISDIR(mode) ? 1 : 0);
-        auto created = nodes_.create(0, info.ino);
-        if (created.ok()) {
-            file.node = created.value();
-            file.node->mode = mode & S_IFMT;
-            nodes_.add_flag(*file.node, kNodePrivate);
-            made = nodes_.move(*file.node, folder.node, name);
-        } else {
-            made = created.error();
-        }
+        made = note_made(intent);
+        file.node = nodes_.find_ino(info.ino);
     }
-    state_.disarm(made.ok());
+    end_step(intent, made.ok());
     TRY(std::move(made));
     return file;
 }
 
+// In the worker that made it, or in its successor.
+Result<void> Root::note_made(const Intent& intent) {
+    if (nodes_.find_ino(intent.ino) != nullptr) return {};
+    Node* folder = nodes_.find(intent.folder);
+    if (folder == nullptr) return Errno(ESTALE);
+    Node* node = TRY(nodes_.create(0, intent.ino));
+    node->mode = intent.mode & S_IFMT;
+    nodes_.add_flag(*node, kNodePrivate);
+    return nodes_.move(*node, folder, intent.name());
+}
+
 Result<File> Root::make_unnamed(Folder& folder, const NewEntry& entry) {
+    TRY(usage_.check_entry(0));
     const bool acl = TRY(has_default_acl(folder));
     const uint32_t mode = acl ? entry.mode : entry.mode & ~entry.umask;
     NodeInfo info;
     info.ino = TRY(new_ino());
     info.indexed = true;
     InodeName name(info.ino);
-    TRY(make_aside(folder, entry, mode, info,
-                   [&](Place staged) { return host_rename(staged, {area_.inodes(), name.text}, RENAME_NOREPLACE); }));
+    // Nobody could find it again, so a successor removes it and makes another one.
+    Intent intent{};
+    intent.kind = IntentKind::Make;
+    intent.ino = info.ino;
+    state_.arm(intent);
     File file;
-    file.node = TRY(nodes_.create(0, info.ino));
-    file.node->mode = mode & S_IFMT;
-    nodes_.add_flag(*file.node, kNodePrivate | kNodeIndexed | kNodeDeleted);
+    auto made = make_aside(folder, entry, mode, info, [&](Place staged) {
+        return host_rename(staged, {area_.inodes(), name.text}, RENAME_NOREPLACE);
+    });
+    if (made.ok()) {
+        auto created = nodes_.create(0, info.ino);
+        if (created.ok()) {
+            file.node = created.value();
+            file.node->mode = mode & S_IFMT;
+            nodes_.add_flag(*file.node, kNodePrivate | kNodeIndexed | kNodeDeleted);
+        } else {
+            made = created.error();
+        }
+    }
+    end_step(intent, false);
+    TRY(std::move(made));
     return file;
 }
 
@@ -201,7 +229,7 @@ Result<void> Root::index_node(Node& node) {
     state_.arm(intent);
     auto linked = host_link(at, target);
     if (linked.ok() || linked.error_code() == EEXIST) linked = note_indexed(intent);
-    state_.disarm(false);
+    end_step(intent, false);
     return linked;
 }
 
@@ -237,7 +265,7 @@ Result<void> Root::materialize_entry(Folder& folder, std::string_view name, Chil
         InodeName inode(node.ino);
         auto linked = host_link({area_.inodes(), inode.text}, target);
         if (linked.ok()) linked = note_tree_name(intent);
-        state_.disarm(false);
+        end_step(intent, false);
         TRY(std::move(linked));
     }
     note_overridden(folder, child.position, 0);
@@ -297,6 +325,7 @@ Result<void> Root::name_removed(uint64_t ino, bool entry, const HostStat& stat) 
     if (S_ISDIR(node.mode)) {
         nodes_.add_flag(node, kNodeDeleted);
         nodes_.drop_flag(node, kNodeMerged);
+        usage_.drop(node);
         dirs_.erase(node.nodeid);
         TRY(bury(node, stat));
         return nodes_.move(node, nullptr, "");
@@ -307,6 +336,7 @@ Result<void> Root::name_removed(uint64_t ino, bool entry, const HostStat& stat) 
         return {};
     }
     TRY(bury(node, stat));
+    usage_.drop(node);
     if ((node.flags & kNodeIndexed) != 0) {
         InodeName inode(node.ino);
         (void)host_unlink({area_.inodes(), inode.text}).ok();
@@ -335,7 +365,7 @@ Result<void> Root::remove_name(Folder& folder, std::string_view name, Child& chi
     state_.arm(intent);
     auto removed = child.entry ? remove_entry(folder, name, child) : make_whiteout(in_folder(folder, name));
     if (removed.ok()) removed = note_removed(intent);
-    state_.disarm(removed.ok());
+    end_step(intent, removed.ok());
     TRY(std::move(removed));
     note_overridden(folder, child.position, S_ISDIR(child.file.type()) ? -1 : 0);
     return {};
@@ -363,6 +393,7 @@ Result<void> Root::replace_by_opaque(Folder& folder, std::string_view name, Chil
     TRY(host_rename(staged, target, RENAME_EXCHANGE));
     dirs_.erase(child.file.node->nodeid);
     nodes_.drop_flag(*child.file.node, kNodeMerged);
+    count_node(*child.file.node);
     return remove_tree(staged);
 }
 
@@ -379,6 +410,7 @@ Result<void> Root::link(File& file, Folder& folder, std::string_view name) {
     auto present = child(folder, name);
     if (present.ok()) return Errno(EEXIST);
     if (present.error_code() != ENOENT) return present.error();
+    TRY(usage_.check_bytes(usage_.state().block_size));
     TRY(materialize(file));
     Node& node = *file.node;
     TRY(index_node(node));
@@ -400,7 +432,7 @@ Result<void> Root::link(File& file, Folder& folder, std::string_view name) {
         return host_rename(staged, target, 0);
     }();
     if (linked.ok()) nodes_.drop_flag(node, kNodeDeleted);
-    state_.disarm(linked.ok());
+    end_step(intent, linked.ok());
     return linked;
 }
 
@@ -469,7 +501,7 @@ Result<void> Root::rename(Folder& from, std::string_view old_name, Folder& to, s
         renamed = host_rename(old_place, new_place, leave_whiteout ? RENAME_WHITEOUT : 0);
     }
     if (renamed.ok()) renamed = note_renamed(intent);
-    state_.disarm(renamed.ok());
+    end_step(intent, renamed.ok());
     TRY(std::move(renamed));
 
     const int64_t arrives = source_is_dir ? 1 : 0;

@@ -131,6 +131,7 @@ Result<Node*> NodeTable::create(uint64_t nodeid, uint64_t ino) {
     set(node->nodeid, nodeid);
     set(node->ino, ino);
     node->lookups = 0;
+    node->counted = 0;
     node->name = 0;
     node->tombstone = 0;
     node->parent = 0;

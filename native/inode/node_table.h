@@ -29,6 +29,7 @@ struct Node {
     // How often the kernel has been told of it, less what it forgot. Exact for our own nodeids; a tree nodeid may have
     // been told before it had a Node, so its Node stays until the unmount once it is private.
     uint64_t lookups;
+    uint64_t counted; // bytes of it that the usage holds; only with kNodeCounted
     Offset name;      // its name in `parent`: a length byte, then the bytes; 0 none
     Offset tombstone; // a Tombstone: what is left of a file without names that nobody has open
     Slot parent;      // the private folder that holds it; 0 for the root, for inodes in inodes/, for tree files
@@ -42,7 +43,7 @@ struct Node {
     uint32_t flags;
     Slot next;        // of the free list
 };
-static_assert(sizeof(Node) == 80);
+static_assert(sizeof(Node) == 88);
 
 enum NodeFlag : uint32_t {
     kNodePrivate = 1,      // it has an entry in the private area
@@ -54,6 +55,8 @@ enum NodeFlag : uint32_t {
     kNodeCached = 64,      // its opens are served by READ and WRITE, not by passthrough
     kNodePristine = 128,   // the root folder before its own metadata was changed
     kNodePartial = 256,    // its content is its own only where that was written
+    kNodeCounted = 512,    // the usage holds it
+    kNodeUnsettled = 1024, // written to: the host may yet take more or less for it than was counted
 };
 
 // Attributes kept for a deleted file that has no host inode any more; docs/formats/private-area.md does not know it.

@@ -49,6 +49,8 @@ Root::Root(Parts parts, SharedState& state)
       nodes_(state),
       dirs_(kOpenFolders),
       open_files_(kOpenFiles),
+      usage_(nodes_),
+      host_quota_(HostQuota::probe(area_.base())),
       whole_copy_limit_(parts.whole_copy_limit),
       block_(block_size(area_.inodes())) {
     find_shared_folders();
@@ -56,6 +58,7 @@ Root::Root(Parts parts, SharedState& state)
 
 Result<void> Root::recover() {
     TRY(area_.clear_staging());
+    start_usage();
     Node* root = TRY(nodes_.create(kRootNodeid, 1));
     root->mode = S_IFDIR;
     root->origin = 0;
@@ -63,7 +66,9 @@ Result<void> Root::recover() {
     nodes_.set(header().root_slot, nodes_.slot_of(*root));
     auto info = TRY(read_node_info({area_.root(), "."}));
     nodes_.add_flag(*root, kNodePrivate | kNodeMerged | (info ? 0U : uint32_t{kNodePristine}));
+    usage_.know(*root, TRY(host_stat({area_.root(), "."})));
     TRY(load_indexed());
+    TRY(load_usage());
     state_.commit();
     return {};
 }
@@ -93,12 +98,14 @@ Result<void> Root::load_indexed() {
         node->origin = info->origin;
         node->tree_links = info->tree_links;
         nodes_.add_flag(*node, kNodePrivate | kNodeIndexed | content_flag(*info));
+        usage_.know(*node, stat);
         state_.commit();
     }
     return {};
 }
 
 void Root::finish() {
+    store_usage();
     if (header().next_ino == 0) return;
     // Best effort: if it fails, the numbers up to the reservation are skipped.
     (void)area_.store_inos({header().next_ino, header().reserved_ino}, false).ok();
@@ -264,6 +271,7 @@ Result<Node*> Root::note_entry(Node& parent, std::string_view name, const HostSt
     flags |= content_flag(*info);
     if (S_ISDIR(node->mode) && info->origin != kNoOrigin) flags |= kNodeMerged;
     nodes_.add_flag(*node, flags);
+    usage_.know(*node, stat);
     if (!info->indexed) TRY(nodes_.move(*node, &parent, name));
     return node;
 }

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,11 +16,14 @@
 #include "inode/dir_cache.h"
 #include "inode/node_table.h"
 #include "inode/open_files.h"
+#include "inode/usage.h"
 #include "private/area.h"
 #include "private/host.h"
 #include "private/node_xattr.h"
 #include "private/partial_file.h"
 #include "tree/tree_image.h"
+
+struct fuse_kstatfs;  // <linux/fuse.h>
 
 namespace templatefs {
 
@@ -87,7 +91,7 @@ public:
     Result<void> recover();
     // Finishes the step that a worker died in. Once for each worker.
     Result<void> settle();
-    // Gives back unused inode numbers. At a clean stop.
+    // Gives back unused inode numbers and writes down what is used. At a clean stop.
     void finish();
 
     // ---- files
@@ -154,7 +158,9 @@ public:
     // pread(2), pwrite(2), ftruncate(2), lseek(2) (DATA and HOLE), fallocate(2), copy_file_range(2), fsync(2) of a regular
     // file, for requests that passthrough does not take. EROFS for a change of content that is not the file's own.
     Result<size_t> read_content(const File& file, std::span<std::byte> to, uint64_t offset);
-    Result<size_t> write_content(const File& file, std::span<const std::byte> from, uint64_t offset);
+    // At most what the limits allow is written: EDQUOT when nothing fits, and for `whole` (a page of a mapping) also when not
+    // all does.
+    Result<size_t> write_content(const File& file, std::span<const std::byte> from, uint64_t offset, bool whole);
     Result<void> resize(const File& file, uint64_t size);
     Result<uint64_t> seek_content(const File& file, uint64_t offset, int whence);
     Result<void> allocate(const File& file, int mode, uint64_t offset, uint64_t length);
@@ -173,6 +179,20 @@ public:
     void opened(Node& node, bool writable);
     // The last close of a file without names frees it.
     void closed(Node& node, bool writable);
+
+    // ---- quotas: docs/quotas.md
+    Usage& usage() { return usage_; }
+    // What is used, after a look at all files that were written to lately. Between requests.
+    Result<void> refresh_usage();
+    // Changes the limits while the root is in use. EBUSY: the limit in bytes needs files to be served in another way than
+    // they are open now. The caller keeps the settings file.
+    Result<void> set_limits(uint64_t bytes, uint64_t inodes);
+    // Does a step that deletes, for which there is always room.
+    Result<void> delete_exempt(const std::function<Result<void>()>& step);
+    // What statfs(2) shows under the limits.
+    void limit_statfs(fuse_kstatfs& host);
+    // Bytes as whoever enforces the limit counts them; nothing where nobody does.
+    std::optional<uint64_t> used_bytes();
 
     NodeTable& nodes() { return nodes_; }
     SharedState& state() { return state_; }
@@ -222,6 +242,7 @@ private:
     Result<void> replace_by_opaque(Folder& folder, std::string_view name, Child& child);
     Result<void> keep_open_file(Folder& folder, std::string_view name, Child& child);
     // The notes of each kind of step, made after it was done on the host; by the worker that did it or by its successor.
+    Result<void> note_made(const Intent& intent);
     Result<void> note_materialized(const Intent& intent);
     Result<void> note_own_content(const Intent& intent);
     Result<void> note_indexed(const Intent& intent);
@@ -231,6 +252,34 @@ private:
     // One name of `ino` is gone; `stat` is its entry's before, if it had one.
     Result<void> name_removed(uint64_t ino, bool entry, const HostStat& stat);
     Result<bool> settle_step(const Intent& intent);
+    // The end of each armed step: what it touched is counted, then it is crossed out.
+    void end_step(const Intent& intent, bool last);
+    void count_step(const Intent& intent);
+    void count_node(Node& node);
+    void count_folder(Folder& folder) {
+        if (folder.node != nullptr) count_node(*folder.node);
+    }
+    Result<void> count_content(const File& file, int fd);
+    void settle_content(Node& node);
+    // How much of a write fits.
+    struct Room {
+        uint64_t bytes = 0;
+        uint64_t size_before = 0;
+        bool made_longer = false;
+    };
+    Result<Room> take_room(const File& file, int fd, uint64_t offset, uint64_t length);
+    // After it: what was not written is given back, the rest is counted.
+    Result<void> end_write(const File& file, int fd, const Room& room, uint64_t offset, uint64_t written);
+    Result<void> check_copy(int object);
+    Result<void> check_allocation(int fd, uint64_t offset, uint64_t length);
+    void make_room(uint64_t length);
+    void start_usage();
+    Result<void> load_usage();
+    Result<void> begin_counting(uint32_t counting);
+    void store_usage();
+    void restore_host_limit();
+    template <class Visit>
+    void for_each_node(Visit&& visit);
     Result<void> dress(Place place, uint32_t mode, uint32_t uid, uint32_t gid, const HostStat& parent, const NodeInfo& info);
     Result<bool> has_default_acl(Folder& folder);
     void release_node(Node& node);
@@ -243,6 +292,9 @@ private:
     NodeTable nodes_;
     DirCache dirs_;
     OpenFiles open_files_;
+    Usage usage_;
+    HostQuota host_quota_;
+    bool ahead_ = true;  // XFS may have allocated ahead since make_room() looked
     uint64_t whole_copy_limit_;
     uint32_t block_;  // of partial files
     std::vector<NodeIndex> shared_folders_;  // sorted

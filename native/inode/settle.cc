@@ -23,13 +23,14 @@ Result<void> Root::settle() {
     StateHeader& h = header();
     // Half-made things of the dead worker; nothing in staging/ is alive between two requests.
     TRY(area_.clear_staging());
+    restore_host_limit();
     if (h.intent.kind == IntentKind::None) return {};
     const Intent intent = h.intent;
     const bool done = TRY(settle_step(intent));
     const bool last = intent.kind == IntentKind::Make || intent.kind == IntentKind::Link ||
                       intent.kind == IntentKind::Remove || intent.kind == IntentKind::Rename ||
                       intent.kind == IntentKind::SetXattr || intent.kind == IntentKind::RemoveXattr;
-    state_.disarm(done && last);
+    end_step(intent, done && last);
     return {};
 }
 
@@ -81,6 +82,11 @@ Result<bool> Root::settle_step(const Intent& intent) {
             TRY(note_tree_name(intent));
             return true;
         case IntentKind::Make: {
+            if (intent.folder == 0) {
+                // A file without a name, if the request that made it was not done; it will be made again.
+                if (nodes_.find_ino(intent.ino) == nullptr) (void)host_unlink(at).ok();
+                return false;
+            }
             auto stat = host_stat(at);
             if (!stat.ok()) {
                 if (stat.error_code() == ENOENT) return false;
@@ -94,6 +100,7 @@ Result<bool> Root::settle_step(const Intent& intent) {
             own.ino = intent.ino;
             HostStat parent = TRY(host_stat({at.folder, "."}));
             TRY(dress(at, intent.mode, intent.uid, intent.gid, parent, own));
+            TRY(note_made(intent));
             return true;
         }
         case IntentKind::SetXattr:

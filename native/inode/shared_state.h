@@ -47,6 +47,25 @@ inline constexpr uint32_t kMaxChunks = 1 << 20;
 inline constexpr uint32_t kUndoCapacity = 32768;
 inline constexpr uint32_t kAnswerCapacity = 4096;
 
+// Which of its counts the engine keeps.
+enum UsageCounting : uint32_t {
+    kCountInodes = 1,
+    kCountBytes = 2,  // and so all writes to private content come through the engine
+};
+
+// Quotas of the container: docs/quotas.md. All zero for a container without limits.
+struct UsageState {
+    uint32_t counting;
+    uint32_t host_quota;    // HostQuotaKind: who enforces limit_bytes where the engine does not count bytes
+    uint64_t limit_bytes;   // UINT64_MAX none
+    uint64_t limit_inodes;  // UINT64_MAX none
+    uint64_t used_bytes;
+    uint64_t used_inodes;
+    uint64_t block_size;
+    uint32_t allocates_ahead;  // the host is XFS: see Root::make_room
+    uint32_t live;          // bytes are counted since later than the mount
+};
+
 struct StateHeader {
     uint64_t magic;
     uint32_t version;
@@ -82,6 +101,8 @@ struct StateHeader {
 
     uint64_t requests;
     uint64_t requests_by_opcode[64];
+
+    UsageState usage;
 
     Intent intent;           // the step that is under way; written in plain, never rolled back
     uint64_t settled_unique; // the request whose last step was done when its worker died

@@ -118,6 +118,7 @@ Result<void> op_statfs(Operation& op) {
     out.st.bsize = static_cast<uint32_t>(host.f_bsize);
     out.st.frsize = static_cast<uint32_t>(host.f_frsize);
     out.st.namelen = 255;
+    op.root.limit_statfs(out.st);
     op.reply.put(out);
     return {};
 }

@@ -22,7 +22,8 @@ Result<void> op_write(Operation& op) {
     auto data = TRY(op.arguments().take_bytes(in.size));
     File file = TRY(op.root.file(op.node()));
     if (!S_ISREG(file.type())) return Errno(EINVAL);
-    size_t written = TRY(op.root.write_content(file, data, in.offset));
+    const bool from_mapping = (in.write_flags & FUSE_WRITE_CACHE) != 0;
+    size_t written = TRY(op.root.write_content(file, data, in.offset, from_mapping));
     if ((in.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0) TRY(op.root.clear_set_id(file, op.request.header.pid));
     fuse_write_out out{};
     out.size = static_cast<uint32_t>(written);

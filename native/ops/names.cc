@@ -91,16 +91,22 @@ Result<void> op_symlink(Operation& op) {
 
 Result<void> op_unlink(Operation& op) {
     std::string_view name = TRY(op.arguments().take_name());
-    Folder folder = TRY(op.root.private_folder(op.node()));
-    if (!op.root.state().already_done()) TRY(op.root.unlink(folder, name));
+    TRY(op.root.delete_exempt([&]() -> Result<void> {
+        Folder folder = TRY(op.root.private_folder(op.node()));
+        if (!op.root.state().already_done()) TRY(op.root.unlink(folder, name));
+        return {};
+    }));
     op.reply.done();
     return {};
 }
 
 Result<void> op_rmdir(Operation& op) {
     std::string_view name = TRY(op.arguments().take_name());
-    Folder folder = TRY(op.root.private_folder(op.node()));
-    if (!op.root.state().already_done()) TRY(op.root.rmdir(folder, name));
+    TRY(op.root.delete_exempt([&]() -> Result<void> {
+        Folder folder = TRY(op.root.private_folder(op.node()));
+        if (!op.root.state().already_done()) TRY(op.root.rmdir(folder, name));
+        return {};
+    }));
     op.reply.done();
     return {};
 }

@@ -18,6 +18,8 @@ Result<OpenOut> open_file(Root& root, File& file, uint32_t flags) {
     bool cached = (node.flags & kNodeCached) != 0;
     if (node.opens == 0) {
         cached = root.header().passthrough == 0 || root.is_partial(file);
+        // With a limit in bytes that the engine keeps, no write to a private file may pass it by.
+        if (!cached && root.has_own_content(file)) cached = root.usage().counts_bytes();
         if (!cached && !root.has_own_content(file)) {
             // Programs may change files of other paths in place while somebody has them open: those opens have to see it.
             cached = file.tree.data_a == kNoObject && !file.is_private();
@@ -40,7 +42,9 @@ Result<OpenOut> open_file(Root& root, File& file, uint32_t flags) {
     if (cached) {
         root.nodes().add_flag(node, kNodeCached);
         // Pages that the kernel has are good if nobody could change the content around them.
-        if (root.header().passthrough == 0 || !root.has_own_content(file) || root.is_partial(file)) out.open_flags |= FOPEN_KEEP_CACHE;
+        const UsageState& usage = root.usage().state();
+        const bool always_here = root.header().passthrough == 0 || ((usage.counting & kCountBytes) != 0 && usage.live == 0);
+        if (always_here || !root.has_own_content(file) || root.is_partial(file)) out.open_flags |= FOPEN_KEEP_CACHE;
     }
     if (writable && node.writers == 0) root.forget_attributes(file.nodeid());
     root.opened(node, writable);

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cinttypes>
@@ -77,6 +78,39 @@ Result<void> PrivateArea::store_inos(const InoRange& range, bool sync) {
     std::string boot = boot_id();
     std::snprintf(line, sizeof line, "%" PRIu64 " %" PRIu64 " %s\n", range.next, range.reserved, boot.c_str());
     return replace_file(base(), "inos", line, 0600, sync);
+}
+
+Result<std::optional<StoredUsage>> PrivateArea::take_usage() {
+    auto usage = TRY(peek_usage());
+    auto removed = host_unlink({base(), "usage"});
+    if (!removed.ok()) {
+        if (removed.error_code() == ENOENT) return usage;
+        return removed.error();
+    }
+    // Before anything is changed: after a power loss it must not come back.
+    TRY(checked_void(::fsync(base())));
+    return usage;
+}
+
+Result<std::optional<StoredUsage>> PrivateArea::peek_usage() {
+    auto text = read_small_file(base(), "usage");
+    if (!text.ok()) {
+        if (text.error_code() == ENOENT) return std::optional<StoredUsage>();
+        return text.error();
+    }
+    StoredUsage usage;
+    uint64_t bytes = 0;
+    const int fields = std::sscanf(text.value().c_str(), "templatefs-usage 1\ninodes %" SCNu64 "\nbytes %" SCNu64,
+                                   &usage.inodes, &bytes);
+    if (fields < 1) return std::optional<StoredUsage>();
+    if (fields == 2) usage.bytes = bytes;
+    return std::optional(usage);
+}
+
+Result<void> PrivateArea::store_usage(const StoredUsage& usage) {
+    std::string text = "templatefs-usage 1\ninodes " + std::to_string(usage.inodes) + "\n";
+    if (usage.bytes) text += "bytes " + std::to_string(*usage.bytes) + "\n";
+    return replace_file(base(), "usage", text, 0600, true);
 }
 
 Result<void> remove_tree(Place place) {

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -21,6 +22,12 @@ struct InoRange {
     uint64_t reserved = 0;  // numbers below are durably ours
 };
 
+// The file `usage`: what the area took when its last engine stopped.
+struct StoredUsage {
+    uint64_t inodes = 0;
+    std::optional<uint64_t> bytes;  // if they were counted
+};
+
 // The folders of one private area, opened; nothing here knows about trees or mounts.
 class PrivateArea {
 public:
@@ -36,6 +43,14 @@ public:
     // Takes the lock that says "an engine serves this area"; EWOULDBLOCK when another has it. The lock lives as long as
     // the returned descriptor is open in any process.
     Result<UniqueFd> lock();
+
+    // What the last engine wrote down at a clean stop, which is then gone: whoever changes the area makes it untrue.
+    // nullopt when there is nothing to go by. EROFS when it cannot be taken away.
+    Result<std::optional<StoredUsage>> take_usage();
+    // The same, left where it is: for those that only look.
+    Result<std::optional<StoredUsage>> peek_usage();
+    // Makes it durable.
+    Result<void> store_usage(const StoredUsage& usage);
 
     // Removes everything in staging/: half-made things of an engine that was killed.
     Result<void> clear_staging();

@@ -58,6 +58,12 @@ Result<HostStat> host_stat(Place place) {
     return stat;
 }
 
+Result<HostStat> host_stat_of(int fd) {
+    HostStat stat;
+    if (::statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &stat) < 0) return Errno::last();
+    return stat;
+}
+
 Result<size_t> host_getxattr(Place place, const char* name, std::span<std::byte> value) {
     if (!no_xattrat.load(std::memory_order_relaxed)) {
         XattrArguments arguments{reinterpret_cast<uint64_t>(value.data()), static_cast<uint32_t>(value.size()), 0};

@@ -25,6 +25,8 @@ using HostStat = struct statx;
 
 // statx(2) without following a symlink, with the basic fields and btime.
 Result<HostStat> host_stat(Place place);
+// The same of an open file.
+Result<HostStat> host_stat_of(int fd);
 
 // The xattr calls act on the entry itself, whatever its type, by getxattrat(2) and its kin (Linux 6.13), else through
 // /proc/self/fd. They return errors as the old calls do.

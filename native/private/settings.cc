@@ -23,6 +23,16 @@ bool is_digest(std::string_view text) {
     return true;
 }
 
+Result<uint64_t> parse_number(std::string_view text) {
+    if (text.empty() || text.size() > 15) return Errno(EUCLEAN);
+    uint64_t number = 0;
+    for (char c : text) {
+        if (c < '0' || c > '9') return Errno(EUCLEAN);
+        number = number * 10 + static_cast<uint64_t>(c - '0');
+    }
+    return number;
+}
+
 }  // namespace
 
 std::string escape_value(std::string_view value) {
@@ -81,6 +91,10 @@ Result<ContainerSettings> parse_settings(std::string_view text) {
             while (value.size() > 1 && value.back() == '/') value.pop_back();
             if (value.empty() || value[0] != '/') return Errno(EUCLEAN);
             settings.shared.push_back(value);
+        } else if (key == "quota-size") {
+            settings.quota_bytes = TRY(parse_number(value));
+        } else if (key == "quota-inodes") {
+            settings.quota_inodes = TRY(parse_number(value));
         }
     }
     if (first || settings.name.empty() || !is_digest(settings.tree)) return Errno(EUCLEAN);

@@ -13,6 +13,8 @@ struct ContainerSettings {
     std::string name;
     std::string tree;                  // digest of the base tree: 64 hex digits
     std::vector<std::string> shared;   // folders whose template files are served by passthrough, without trailing '/'
+    uint64_t quota_bytes = UINT64_MAX;   // UINT64_MAX: no limit
+    uint64_t quota_inodes = UINT64_MAX;
 };
 
 // EUCLEAN when the text is no container file of version 1, or lacks a key that the engine needs.

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 
@@ -77,6 +78,12 @@ void EngineProcess::end(int signal) {
                      WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
         std::abort();
     }
+}
+
+UsageState EngineProcess::usage() const {
+    UsageState usage{};
+    if (::pread(memory_.get(), &usage, sizeof usage, offsetof(StateHeader, usage)) != sizeof usage) std::abort();
+    return usage;
 }
 
 void EngineProcess::stop() { end(0); }

@@ -25,6 +25,9 @@ public:
     // As stop, but by SIGKILL and with the memory gone: what a crash of the holder leaves.
     void kill();
 
+    // What the engine has counted. Only when it rests.
+    UsageState usage() const;
+
     unsigned replaced() const { return replaced_; }
 
 private:

@@ -25,6 +25,7 @@ public:
     void kill();
     // Only when the engine rests, that is between an answer and the next request.
     StateHeader& header() { return state_->header(); }
+    UsageState usage() { return header().usage; }
     Root& root() { return *root_; }
 
 private:

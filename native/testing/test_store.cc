@@ -52,7 +52,7 @@ void TestStore::finish(TreeBuilder& tree, const std::vector<std::string>& shared
     std::string settings = "templatefs-container 1\nname c1\ntemplate test\ntree " + kDigest +
                            "\ncreated 2026-01-01T00:00:00.000Z\n";
     for (const auto& path : shared) settings += "shared " + path + "\n";
-    folder_.write(in_area("container"), settings, 0600);
+    folder_.write(in_area("container"), settings + more_settings_, 0600);
 }
 
 Root::Parts TestStore::parts() {

@@ -25,6 +25,9 @@ public:
     // Writes the image and the container's settings. `shared`: see docs/formats/private-area.md.
     void finish(TreeBuilder& tree, const std::vector<std::string>& shared = {});
 
+    // A further line of the container file, before finish(): "quota-size 1000000".
+    void add_setting(const std::string& line) { more_settings_ += line + "\n"; }
+
     // What an engine works on, opened anew: a second call stands for a later engine.
     Root::Parts parts();
 
@@ -39,6 +42,7 @@ public:
 private:
     TempFolder folder_;
     uint32_t objects_ = 0;
+    std::string more_settings_;
     std::map<std::string, std::array<uint8_t, 16>> by_content_;
 };
 

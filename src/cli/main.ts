@@ -10,6 +10,7 @@ import { execCommand } from './commands/exec.js';
 import { infoCommand } from './commands/info.js';
 import { listCommand } from './commands/list.js';
 import { mountCommand } from './commands/mount.js';
+import { quotaCommand } from './commands/quota.js';
 import { statsCommand } from './commands/stats.js';
 import { templateCommand } from './commands/template.js';
 import { umountCommand } from './commands/umount.js';
@@ -71,6 +72,7 @@ function buildProgram(host: CommandHost): Command {
     infoCommand,
     diffCommand,
     destroyCommand,
+    quotaCommand,
     statsCommand,
     verifyCommand,
     catalogCommand,

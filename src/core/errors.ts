@@ -50,7 +50,10 @@ export class TemplatefsError extends Error {
 
 /** Reads the errno name (`ENOENT`, …) of a Node.js system error; undefined for anything else. */
 export function errnoOf(error: unknown): string | undefined {
-  if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string') {
+    // Node.js has no name for it.
+    return error.code === 'Unknown system error -122' ? 'EDQUOT' : error.code;
+  }
   return undefined;
 }
 

@@ -56,7 +56,7 @@ export function engineExitError(verb: string, status: number | null, signal: str
 }
 
 export interface EngineRun {
-  readonly verb: 'mount' | 'scan' | 'resident' | 'dump' | 'syncfs';
+  readonly verb: 'mount' | 'scan' | 'resident' | 'dump' | 'syncfs' | 'area';
   readonly arguments: readonly string[];
   /** What the engine reads from stdin. */
   readonly input?: Buffer;

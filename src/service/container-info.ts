@@ -2,15 +2,11 @@ import { readContainerFile } from '../catalog/container-file.js';
 import { controlRequest } from '../engine/control-client.js';
 import { engineState } from '../engine/engine-state.js';
 import { scanPrivateArea } from '../engine/scan.js';
+import { quotaOf, type ContainerQuota } from './container-quota.js';
 import { openForReading, type ServiceContext } from './context.js';
 import { findContainer } from './find-record.js';
 import type { ContainerSummary } from './list-containers.js';
 import { privateSums } from './private-sums.js';
-
-export interface ContainerQuota {
-  readonly sizeBytes: number | null;
-  readonly inodes: number | null;
-}
 
 /** What `info` says of a container. */
 export interface ContainerInfo extends ContainerSummary {
@@ -23,7 +19,7 @@ export interface ContainerInfo extends ContainerSummary {
   readonly links: number;
   /** The process that serves the root; null while it is stopped. */
   readonly enginePid: number | null;
-  /** null for none. */
+  /** null for a container without limits. */
   readonly quota: ContainerQuota | null;
   /** Whether reads and writes bypass the engine; null while it is stopped. */
   readonly passthrough: boolean | null;
@@ -58,7 +54,7 @@ export async function containerInfo(context: ServiceContext, name: string): Prom
     privateFiles: sums.files,
     links: sums.links,
     enginePid: engine?.worker ?? null,
-    quota: hasQuota ? { sizeBytes: file.quotaSizeBytes ?? null, inodes: file.quotaInodes ?? null } : null,
+    quota: hasQuota ? await quotaOf(context, name) : null,
     passthrough,
     passthroughReason: passthrough === false ? (engine?.passthrough.replace(/^no: */, '') ?? null) : null,
     tree: file?.tree ?? record.tree,

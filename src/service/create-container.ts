@@ -5,8 +5,10 @@ import { HeldLocks } from '../catalog/lock.js';
 import { makeFolder, syncFolder, writeFileDurably } from '../catalog/write-file-durably.js';
 import { TemplatefsError } from '../core/errors.js';
 import { checkContainerName } from '../core/names.js';
+import { makeAreaFolder } from '../engine/area-folder.js';
 import { TreeReader } from '../store/tree-reader.js';
 import { openForWriting, type ServiceContext } from './context.js';
+import { checkLimit } from './container-quota.js';
 import { findTemplate, lockSubject } from './find-record.js';
 import { draftArea, journaled, moveFolder } from './journal.js';
 
@@ -14,7 +16,7 @@ export interface CreateContainerOptions {
   readonly name: string;
   /** The OS template that it stands on. */
   readonly template: string;
-  /** Recorded; the engine does not enforce quotas yet. */
+  /** docs/quotas.md says who enforces them. */
   readonly quotaSizeBytes?: number;
   readonly quotaInodes?: number;
 }
@@ -38,6 +40,8 @@ export async function createContainer(
 ): Promise<CreatedContainer> {
   const { paths } = context;
   const name = checkContainerName(options.name);
+  checkLimit(options.quotaSizeBytes, 'bytes');
+  checkLimit(options.quotaInodes, 'inodes');
   using opened = await openForWriting(context);
   const { catalog } = opened;
   findTemplate(catalog, options.template);
@@ -53,9 +57,9 @@ export async function createContainer(
   checkTree(paths.tree(template.tree), template.name);
 
   const created = new Date().toISOString();
-  await journaled(paths, catalog, 'create-container', name, (entry) => {
+  await journaled(paths, catalog, 'create-container', name, async (entry) => {
     const draft = draftArea(paths, entry);
-    makeFolder(draft);
+    await makeAreaFolder(draft);
     for (const folder of ['root', 'inodes', 'staging']) makeFolder(join(draft, folder));
     // What stands below it has its own modes; the private area itself is closed to all but root.
     chmodSync(join(draft, 'root'), 0o755);

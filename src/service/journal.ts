@@ -11,6 +11,7 @@ import { readTemplateFile } from '../catalog/template-file.js';
 import { syncFolder } from '../catalog/write-file-durably.js';
 import { TemplatefsError, storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
+import { isSubvolume, removeSubvolume } from '../engine/area-folder.js';
 
 /*
  * How a command that changes both files and catalog stays whole. Files are the truth, the catalog follows:
@@ -40,6 +41,14 @@ export function trashArea(paths: StorePaths, entry: { id: number; subject: strin
  */
 export async function removeFolder(folder: string): Promise<void> {
   if (!existsSync(folder)) return;
+  if (isSubvolume(folder)) {
+    try {
+      await removeSubvolume(folder);
+      return;
+    } catch {
+      // Then file by file, which says what is in the way.
+    }
+  }
   try {
     await promisify(execFile)('rm', ['-rf', '--one-file-system', '--', folder]);
   } catch (error) {
@@ -91,12 +100,12 @@ export async function journaled(
   catalog: Catalog,
   operation: JournalOperation,
   subject: string,
-  change: (entry: { id: number; subject: string }) => void,
+  change: (entry: { id: number; subject: string }) => void | Promise<void>,
 ): Promise<void> {
   const entry = { id: catalog.beginJournal(operation, subject), operation, subject };
   let failure: unknown;
   try {
-    change(entry);
+    await change(entry);
   } catch (error) {
     failure = error;
   }

@@ -35,6 +35,18 @@ class Calls:
         return checked(libc.fallocate(fd, mode, ctypes.c_long(offset), ctypes.c_long(length)))
 
     @staticmethod
+    def fill(path, piece):
+        """Appends until an error comes: its name."""
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            while True:
+                os.write(fd, b'x' * piece)
+        except OSError as error:
+            return errno.errorcode[error.errno]
+        finally:
+            os.close(fd)
+
+    @staticmethod
     def linkfd(fd, path):
         return checked(libc.linkat(-100, os.fsencode(f'/proc/self/fd/{fd}'), -100, os.fsencode(path), 0x400))
 

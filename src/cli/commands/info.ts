@@ -1,16 +1,21 @@
 import { Command } from 'commander';
 import { formatSize } from '../../core/sizes.js';
-import type { ContainerInfo, ContainerQuota } from '../../service/container-info.js';
+import type { ContainerInfo } from '../../service/container-info.js';
+import type { ContainerQuota } from '../../service/container-quota.js';
 import { examples, type CommandHost } from '../command-host.js';
 import { formatFields } from '../output.js';
+
+function used(count: number | null, format: (count: number) => string): string {
+  return count === null ? 'unknown' : format(count);
+}
 
 function quotaText(quota: ContainerQuota | null): string | null {
   if (quota === null) return null;
   const parts = [
-    quota.sizeBytes === null ? undefined : formatSize(quota.sizeBytes),
-    quota.inodes === null ? undefined : `${quota.inodes} inodes`,
+    quota.sizeBytes === null ? undefined : `${used(quota.usedBytes, formatSize)} of ${formatSize(quota.sizeBytes)} (${quota.enforcedBy})`,
+    quota.inodes === null ? undefined : `${used(quota.usedInodes, String)} of ${quota.inodes} inodes`,
   ];
-  return `${parts.filter((part) => part !== undefined).join(', ')} (not enforced yet)`;
+  return parts.filter((part) => part !== undefined).join(', ');
 }
 
 function infoText(info: ContainerInfo): string {
