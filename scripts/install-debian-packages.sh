@@ -24,9 +24,9 @@ test  | attr            | getfattr, setfattr: extended attributes in comparisons
 test  | acl             | getfacl, setfacl: ACLs in comparisons
 test  | libcap2-bin     | setcap, getcap, capsh: file capabilities in comparisons
 bench | fuse-overlayfs  | peer in the benchmarks
-bench | e2fsprogs       | mkfs.ext4 for a scratch file system
-bench | xfsprogs        | mkfs.xfs: the same with reflink
-bench | btrfs-progs     | mkfs.btrfs: the same with reflink
+test  | e2fsprogs       | mkfs.ext4 for a scratch file system, also in benchmarks
+test  | xfsprogs        | mkfs.xfs: the same with reflink
+test  | btrfs-progs     | mkfs.btrfs: the same with reflink and quotas
 '
 
 fail() {

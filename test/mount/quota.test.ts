@@ -43,6 +43,7 @@ function makeTemplate(): string {
   for (const folder of ['usr/lib', 'data', 'data/folder']) mkdirSync(join(template, folder), { recursive: true });
   writeFileSync(join(template, 'usr/lib/file'), Buffer.alloc(100_000, 'l'));
   writeFileSync(join(template, 'data/file'), Buffer.alloc(1_000_000, 'd'));
+  writeFileSync(join(template, 'data/large'), Buffer.alloc(3 * MIB, 'L'));
   for (let number = 0; number < 20; number += 1) writeFileSync(join(template, `data/folder/f${number}`), `file ${number}\n`);
   return template;
 }
@@ -224,6 +225,23 @@ describe.each(['ext4', 'xfs'] as const)('limits that the engine keeps on %s', (k
     await agent.close(reader);
     await agent.close(writer);
     await expectExact(store, name);
+    await store.ok('umount', name);
+  });
+
+  test('a file that is copied up block by block takes what is written', async () => {
+    const { name, root } = await container('--quota-size', '2M');
+    const fd = await agent.open(join(root, 'data/large'), O_RDWR);
+    await agent.write(fd, 'own', 1_000_000);
+    expect((await expectExact(store, name)).usedBytes).toBeLessThan(MIB);
+    const written = Number(await agent.call('pwrite', fd, hex('w'.repeat(3 * MIB)), 0));
+    expect(written % BLOCK).toBe(0);
+    expectFull(await expectExact(store, name), 2 * MIB, kind);
+    expect(await agent.errno('pwrite', fd, hex('x'), written)).toBe('EDQUOT');
+    expect(await agent.read(fd, 4, written - 2)).toBe('wwLL');
+    expect(await agent.errno('fallocate', fd, KEEP_SIZE | PUNCH_HOLE, written, 2 * BLOCK), 'zeros take space here').toBe('EDQUOT');
+    await agent.call('ftruncate', fd, MIB);
+    expect((await expectExact(store, name)).usedBytes).toBeLessThanOrEqual(MIB + 8 * BLOCK);
+    await agent.close(fd);
     await store.ok('umount', name);
   });
 
