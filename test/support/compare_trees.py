@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares two folder trees: compare_trees.py [--without NAME]... WANTED FOUND
+"""Compares two folder trees: compare_trees.py [--without NAME]... [--any-mtime] WANTED FOUND
 
 Content, type, mode, owner, mtime to the nanosecond, link count (of folders too), size, device number, symlink target,
 all xattrs with ACLs and capabilities, which names are hard links of one another, and the order-free list of names. In
@@ -13,6 +13,7 @@ import sys
 
 parser = argparse.ArgumentParser()
 parser.add_argument('--without', action='append', default=[], help='a path below both trees that is left out')
+parser.add_argument('--any-mtime', action='store_true', help='times may differ')
 parser.add_argument('wanted')
 parser.add_argument('found')
 options = parser.parse_args()
@@ -55,6 +56,8 @@ def compare_entry(path):
     kind = stat.S_IFMT(a.st_mode)
     counts[kind] = counts.get(kind, 0) + 1
     for name in ('st_mode', 'st_uid', 'st_gid', 'st_mtime_ns', 'st_nlink'):
+        if options.any_mtime and name == 'st_mtime_ns':
+            continue
         if getattr(a, name) != getattr(b, name):
             form = oct if name == 'st_mode' else int
             differ(path, name, form(getattr(a, name)), form(getattr(b, name)))
