@@ -1,4 +1,6 @@
 import { mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll } from 'vitest';
 import { runOk } from './run-program.js';
 import type { Scratch } from './scratch.js';
 
@@ -29,4 +31,23 @@ export class LoopVolume {
     await runOk('umount', ['--', this.path]);
     rmSync(this.#image, { force: true });
   }
+}
+
+/**
+ * A new ext4 for as long as the tests of this file run: what a program cannot do there either is not the root's fault. To
+ * be called at the top of a test file, after `useScratch`.
+ *
+ * @returns how to learn a folder on it, once the tests run
+ */
+export function useLoopVolume(scratch: Scratch, sizeBytes: number): () => string {
+  let volume: LoopVolume | undefined;
+  beforeAll(async () => {
+    volume = await LoopVolume.make(scratch, 'ext4', sizeBytes);
+    mkdirSync(join(volume.path, 'work'));
+  });
+  afterAll(() => volume?.remove());
+  return () => {
+    if (volume === undefined) throw new Error('asked for before the tests run');
+    return volume.path;
+  };
 }
