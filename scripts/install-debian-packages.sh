@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages that this project needs and that are missing, and says what each is for.
 #
-#   scripts/install-debian-packages.sh [--list] [GROUP...]     groups: run build test bench; default: all
+#   scripts/install-debian-packages.sh [--list] [GROUP...]     groups: run build test bench programs; default: all but programs
 #
 # Only what is missing is installed; with nothing missing it takes a moment and touches nothing.
 set -euo pipefail
@@ -23,6 +23,17 @@ test  | tar             | reference for what an archive means
 test  | attr            | getfattr, setfattr: extended attributes in comparisons
 test  | acl             | getfacl, setfacl: ACLs in comparisons
 test  | libcap2-bin     | setcap, getcap, capsh: file capabilities in comparisons
+test  | git             | program that is run on roots; so are the next
+test  | rsync           | program that is run on roots
+test  | cpio            | program that is run on roots
+test  | stress-ng       | its stressors of files, with --verify
+test  | fio             | writes and reads that verify their data
+test  | e2fsprogs       | mkfs.ext4: what programs do on a root is compared with what they do there
+programs | sqlite3      | reads the database of rpm
+programs | postgresql   | server, pgbench and pg_amcheck: a database on a root
+programs | rpm          | rpm and rpmbuild: a database of packages on a root
+programs | dbench       | the load of a file server
+programs | ccache       | the cache of a compiler on a root
 bench | fuse-overlayfs  | peer in the benchmarks
 test  | e2fsprogs       | mkfs.ext4 for a scratch file system, also in benchmarks
 test  | xfsprogs        | mkfs.xfs: the same with reflink
@@ -40,8 +51,8 @@ groups=()
 for argument in "$@"; do
   case $argument in
     --list) list_only=yes ;;
-    run | build | test | bench) groups+=("$argument") ;;
-    *) fail "unknown argument: $argument" "groups are run, build, test, bench" ;;
+    run | build | test | bench | programs) groups+=("$argument") ;;
+    *) fail "unknown argument: $argument" "groups are run, build, test, bench, programs" ;;
   esac
 done
 [ ${#groups[@]} -gt 0 ] || groups=(run build test bench)

@@ -33,10 +33,10 @@ async function installNpmPackages() {
   writeStamp(STAMP, wanted);
 }
 
-/** @param options as those of build.mjs */
+/** @param options as those of build.mjs; options.packageGroups: Debian packages of which groups, if not the usual ones */
 export async function setup(options = {}) {
   checkNode();
-  await mustRun('bash', ['scripts/install-debian-packages.sh'], { name: 'installing Debian packages' });
+  await mustRun('bash', ['scripts/install-debian-packages.sh', ...(options.packageGroups ?? [])], { name: 'installing Debian packages' });
   await installNpmPackages();
   await build(options);
 }

@@ -2,6 +2,7 @@
 //
 //   npm test               lint, type check, C++ unit tests under the sanitizers, all TypeScript tests
 //   npm test -- FILTER...  only the TypeScript tests whose file names contain FILTER
+//   npm run test:programs [-- FILTER...]   real programs on roots, the long ones too, each in every way (test/programs)
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -41,12 +42,12 @@ async function runNative(title, program, env) {
   return counts;
 }
 
-async function runVitest(filters) {
+async function runVitest(filters, env = {}) {
   heading('TypeScript tests');
   const folder = mkdtempSync(join(tmpdir(), 'templatefs-test-'));
   try {
     const report = join(folder, 'report.json');
-    const status = await run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...filters], { stdin: 'ignore' });
+    const status = await run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...filters], { stdin: 'ignore', env });
     let result;
     try {
       result = JSON.parse(readFileSync(report, 'utf8'));
@@ -68,11 +69,15 @@ async function runVitest(filters) {
   }
 }
 
-const filters = process.argv.slice(2);
+const isPrograms = process.argv[2] === '--programs';
+const filters = process.argv.slice(isPrograms ? 3 : 2);
 passSignalsOn();
 await main(async () => {
   const results = [];
-  if (filters.length > 0) {
+  if (isPrograms) {
+    await setup({ packageGroups: ['run', 'build', 'test', 'programs'] });
+    results.push(await runVitest(filters, { TEMPLATEFS_TEST_PROGRAMS: 'all' }));
+  } else if (filters.length > 0) {
     await setup();
     results.push(await runVitest(filters));
   } else {

@@ -62,7 +62,9 @@ describe.each(VARIANTS)('copies of a whole tree with everything in it, $name', {
   let place = '';
 
   beforeAll(async () => {
-    root = await ProgramRoot.mount(scratch, async (folder) => void (await buildRoot(folder)));
+    root = await ProgramRoot.mount(scratch, async (folder) => {
+      await buildRoot(folder);
+    });
     place = root.path(variant.place);
   });
 

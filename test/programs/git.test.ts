@@ -23,7 +23,9 @@ describe('git does on a root what it does on the host, with repositories of the 
   });
 
   test.each(VARIANTS)('$name', { timeout: 5 * MINUTE }, async (variant) => {
-    const root = await ProgramRoot.mount(scratch, async (folder) => void (await gitLoad('make', folder)));
+    const root = await ProgramRoot.mount(scratch, async (folder) => {
+      await gitLoad('make', folder);
+    });
     const folder = root.path(variant.place);
     expect(await root.inVariant(variant, () => gitLoad('work', folder))).toBe(wanted);
     await root.expectTemplateUntouched();

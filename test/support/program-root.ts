@@ -38,7 +38,7 @@ export class ProgramRoot {
   readonly source: string;
   readonly #shared: ReadonlyMap<string, string>;
 
-  private constructor(store: TestStore, root: string, source: string) {
+  constructor(store: TestStore, root: string, source: string) {
     this.store = store;
     this.root = root;
     this.source = source;
@@ -81,18 +81,21 @@ export class ProgramRoot {
         await sleep(50 + Math.random() * 300);
       }
     };
-    const killing = killAll().catch((error: unknown) => {
-      // What works on a root without an engine hangs.
-      killStarted();
-      return error;
-    });
+    const killing = killAll().then(
+      () => undefined,
+      (error: unknown) => {
+        // What works on a root without an engine hangs.
+        killStarted();
+        return error instanceof Error ? error : new Error(String(error));
+      },
+    );
     let result: T;
     try {
       result = await work();
     } finally {
       isBusy = false;
       const error = await killing;
-      if (error !== undefined) expect.unreachable(String(error));
+      if (error !== undefined) throw error;
     }
     expect(kills).toBeGreaterThan(0);
     expect((await this.store.info('c1')).engineRestarts).toBe(before + kills);
