@@ -1,11 +1,17 @@
 // The engine's command line: docs/protocols/control.md.
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "base/failure.h"
 #include "control/frame.h"
 #include "session/engine.h"
+#include "session/user_namespace.h"
 #include "tools/area.h"
 #include "tools/dump.h"
 #include "tools/options.h"
@@ -16,18 +22,63 @@
 namespace templatefs {
 namespace {
 
+// `--uid-map` and `--gid-map`, each any number of times, or `--no-idmap`; nullopt when there is none of them.
+int take_id_maps(Options& options, std::optional<IdMaps>& ids) {
+    if (options.flag("--no-idmap")) ids.emplace();
+    IdMaps given;
+    for (auto [name, map] : {std::pair("--uid-map", &given.uids), std::pair("--gid-map", &given.gids)}) {
+        for (std::string text; options.value(name, text);) {
+            auto range = parse_id_range(text);
+            if (!range.ok()) return fail(kExitUsage, "USAGE", "not a range of ids: %s", text.c_str());
+            map->push_back(range.value());
+        }
+    }
+    if (given.empty()) return 0;
+    if (ids || !check_id_maps(given).ok()) return fail(kExitUsage, "USAGE", "the maps of ids are incomplete, or ranges overlap");
+    ids = std::move(given);
+    return 0;
+}
+
 int run_mount_command(int argc, char** argv) {
     Options options(argc, argv);
     MountOptions mount;
     bool complete = options.value("--store", mount.store) && options.value("--container", mount.container) &&
                     options.value("--mountpoint", mount.mountpoint);
+    if (int status = take_id_maps(options, mount.ids); status != 0) return status;
+    (void)options.value("--options", mount.mount_options);
     mount.passthrough = !options.flag("--no-passthrough");
     mount.foreground = options.flag("--foreground");
     if (!options.number("--whole-copy-limit", mount.whole_copy_limit)) complete = false;
     if (!complete || options.rest() != nullptr)
-        return fail(kExitUsage, "USAGE", "mount --store DIR --container CT --mountpoint DIR [--no-passthrough] "
-                    "[--foreground] [--whole-copy-limit BYTES]");
+        return fail(kExitUsage, "USAGE",
+                    "mount --store DIR --container CT --mountpoint DIR [--options LIST] [--uid-map I:O:N]... [--gid-map I:O:N]..."
+                    " [--no-idmap] [--no-passthrough] [--foreground] [--whole-copy-limit BYTES]");
     return run_mount(mount);
+}
+
+// Runs a program with a descriptor of a user namespace that has these maps.
+int run_userns_command(int argc, char** argv) {
+    int end = 0;
+    while (end < argc && std::strcmp(argv[end], "--") != 0) end++;
+    Options options(end, argv);
+    std::string number;
+    std::optional<IdMaps> ids;
+    const bool has_fd = options.value("--fd", number);
+    if (int status = take_id_maps(options, ids); status != 0) return status;
+    const int fd = std::atoi(number.c_str());
+    if (!has_fd || fd < 3 || fd > 255 || !ids || ids->empty() || options.rest() != nullptr || end + 1 >= argc)
+        return fail(kExitUsage, "USAGE", "userns --fd N --uid-map I:O:N... --gid-map I:O:N... -- PROGRAM [ARGUMENT]...");
+    auto users = make_user_namespace(*ids);
+    if (!users.ok()) return fail(kExitFailed, "FAILED", "cannot make a user namespace: %s", errno_text(users.error()));
+    // The program inherits it: no close-on-exec.
+    if (users.value().get() == fd) {
+        ::fcntl(fd, F_SETFD, 0);
+        (void)users.value().release();
+    } else if (::dup2(users.value().get(), fd) < 0) {
+        return fail(kExitFailed, "FAILED", "no descriptor %d: %s", fd, std::strerror(errno));
+    }
+    ::execv(argv[end + 1], argv + end + 1);
+    return fail(kExitFailed, "FAILED", "cannot start %s: %s", argv[end + 1], std::strerror(errno));
 }
 
 struct Verb {
@@ -38,6 +89,7 @@ struct Verb {
 constexpr Verb kVerbs[] = {
     {"mount", run_mount_command}, {"scan", run_scan},     {"resident", run_resident},
     {"dump", run_dump},           {"syncfs", run_syncfs}, {"area", run_area},
+    {"userns", run_userns_command},
 };
 
 int run(int argc, char** argv) {

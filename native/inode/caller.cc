@@ -35,6 +35,23 @@ std::vector<uint32_t> numbers_of(const std::string& line) {
     }
 }
 
+// Empty when it cannot be read: then the process has no privilege over anything.
+IdMap read_map(uint32_t pid, const char* name) {
+    IdMap map;
+    auto text = read_small_file(AT_FDCWD, ("/proc/" + std::to_string(pid) + name).c_str());
+    if (!text.ok()) return map;
+    const auto numbers = numbers_of(text.value());
+    for (size_t i = 0; i + 2 < numbers.size(); i += 3) map.push_back({numbers[i], numbers[i + 1], numbers[i + 2]});
+    return map;
+}
+
+bool has_outside(const IdMap& map, std::optional<uint32_t> id) {
+    if (!id) return false;
+    for (const IdRange& range : map)
+        if (*id >= range.outside && *id - range.outside < range.count) return true;
+    return false;
+}
+
 }  // namespace
 
 std::optional<Caller> Caller::read(uint32_t pid) {
@@ -50,13 +67,19 @@ std::optional<Caller> Caller::read(uint32_t pid) {
     caller.fs_gid = gids[kFileSystemId];
     caller.groups = numbers_of(line_of(status, "\nGroups:"));
     caller.capabilities = std::strtoull(line_of(status, "\nCapEff:").c_str(), nullptr, 16);
+    caller.uid_map = read_map(pid, "/uid_map");
+    caller.gid_map = read_map(pid, "/gid_map");
     return caller;
 }
 
-bool Caller::owns(uint32_t uid) const { return fs_uid == uid || has_capability(kCapFowner); }
+bool Caller::owns(std::optional<uint32_t> uid) const {
+    return uid == fs_uid || (has_capability(kCapFowner) && has_outside(uid_map, uid));
+}
 
-bool Caller::may_keep_set_gid(uint32_t gid) const {
-    return has_capability(kCapFsetid) || fs_gid == gid || std::find(groups.begin(), groups.end(), gid) != groups.end();
+bool Caller::may_keep_set_gid(std::optional<uint32_t> uid, std::optional<uint32_t> gid) const {
+    if (gid == fs_gid || (gid && std::find(groups.begin(), groups.end(), *gid) != groups.end())) return true;
+    // Whoever makes a user namespace has all capabilities in it; they count for the ids that it has, no others.
+    return has_capability(kCapFsetid) && has_outside(uid_map, uid) && has_outside(gid_map, gid);
 }
 
 }  // namespace templatefs

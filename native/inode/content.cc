@@ -45,9 +45,7 @@ Result<bool> Root::is_shared_path(const File& file) {
     return Errno(EUCLEAN);
 }
 
-void Root::find_shared_folders() {
-    static const std::vector<std::string> kDefault = {"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt"};
-    const auto& paths = area_.settings().shared.empty() ? kDefault : area_.settings().shared;
+void Root::find_shared_folders(const SharedPaths& paths) {
     for (const std::string& path : paths) {
         NodeIndex at = 0;
         auto node = tree_node(0);
@@ -169,12 +167,13 @@ Result<void> Root::clear_set_id(const File& file, uint32_t pid, bool may_be_chow
     const auto caller = Caller::read(pid);
     // As setattr_should_drop_suidgid() in fs/attr.c.
     uint32_t kept = stat.stx_mode & ~uint32_t{S_ISUID};
-    const bool keeps = caller && caller->may_keep_set_gid(stat.stx_gid);
+    const auto uid = id_outside(ids_.uids, stat.stx_uid);
+    const bool keeps = caller && caller->may_keep_set_gid(uid, id_outside(ids_.gids, stat.stx_gid));
     if ((kept & S_ISGID) != 0 && ((kept & S_IXGRP) != 0 || !keeps)) kept &= ~uint32_t{S_ISGID};
     if (kept == stat.stx_mode) return {};
     // Nobody has it open for writing, so this is no write: it is a chown that changes nothing else, and not
     // everybody may do that.
-    if (may_be_chown && file.node->writers == 0 && !(caller && caller->owns(stat.stx_uid))) return Errno(EPERM);
+    if (may_be_chown && file.node->writers == 0 && !(caller && caller->owns(uid))) return Errno(EPERM);
     return host_chmod(at, kept);
 }
 

@@ -57,6 +57,7 @@ enum NodeFlag : uint32_t {
     kNodePartial = 256,    // its content is its own only where that was written
     kNodeCounted = 512,    // the usage holds it
     kNodeUnsettled = 1024, // written to: the host may yet take more or less for it than was counted
+    kNodeLateStores = 2048, // it was open for reading and writing by passthrough: such a mapping may still be there
 };
 
 // Attributes kept for a deleted file that has no host inode any more; docs/formats/private-area.md does not know it.

@@ -44,6 +44,7 @@ Root::Root(Parts parts, SharedState& state)
     : objects_(std::move(parts.objects)),
       tree_(std::move(parts.tree)),
       area_(std::move(parts.area)),
+      ids_(std::move(parts.ids)),
       fuse_(parts.fuse),
       state_(state),
       nodes_(state),
@@ -53,7 +54,7 @@ Root::Root(Parts parts, SharedState& state)
       host_quota_(HostQuota::probe(area_.base())),
       whole_copy_limit_(parts.whole_copy_limit),
       block_(block_size(area_.inodes())) {
-    find_shared_folders();
+    find_shared_folders(parts.shared);
 }
 
 Result<void> Root::recover() {

@@ -80,6 +80,8 @@ public:
         UniqueFd objects;  // of a read-only mount: no open of an object can write
         TreeImage tree;
         PrivateArea area;
+        SharedPaths shared{};
+        IdMaps ids{};      // of the mount
         int fuse = -1;     // for backing ids; -1 in tests
         // Content up to this size is copied whole before its first change; larger files become partial ones.
         uint64_t whole_copy_limit = kWholeCopyLimit;
@@ -180,6 +182,11 @@ public:
     // The last close of a file without names frees it.
     void closed(Node& node, bool writable);
 
+    // A descriptor for reading and writing was closed; mappings made with it may live on.
+    void note_writable_close(Node& node);
+    // Whether content and times of the file may change without a request: the kernel must not keep its attributes then.
+    bool may_change_unseen(const File& file);
+
     // ---- quotas: docs/quotas.md
     Usage& usage() { return usage_; }
     // What is used, after a look at all files that were written to lately. Between requests.
@@ -218,7 +225,7 @@ private:
     Result<void> materialize_as(File& file, bool empty);
     Result<void> put_in_place(Place staged, Place target, Intent intent);
     Result<UniqueFd> open_object(const ObjectRef& object, int flags);
-    void find_shared_folders();
+    void find_shared_folders(const SharedPaths& paths);
     Result<void> bury(Node& node, const HostStat& stat);
     Result<void> copy_up_root();
     Result<void> copy_metadata(Place staged, const TreeNode& node);
@@ -287,6 +294,7 @@ private:
     UniqueFd objects_;
     TreeImage tree_;
     PrivateArea area_;
+    IdMaps ids_;
     int fuse_;
     SharedState& state_;
     NodeTable nodes_;

@@ -49,10 +49,10 @@ Result<void> op_getattr(Operation& op) {
 Result<void> op_statx(Operation& op) {
     (void)TRY(op.arguments().take<StatxIn>());
     File file = TRY(op.root.file(op.node()));
+    StatxOut out{};
+    out.attr_valid = attribute_seconds(op.root, file);
     Attributes attributes = TRY(op.root.attributes(file));
     auto time = [](const timespec& t) { return StatxTime{t.tv_sec, static_cast<uint32_t>(t.tv_nsec), 0}; };
-    StatxOut out{};
-    out.attr_valid = attribute_seconds(file);
     out.stat.mask = STATX_BASIC_STATS | STATX_BTIME;
     out.stat.blksize = 4096;
     out.stat.nlink = attributes.nlink;

@@ -22,16 +22,16 @@ fuse_attr to_fuse_attr(const Attributes& attributes) {
     return attr;
 }
 
-uint64_t attribute_seconds(const File& file) {
-    return file.node != nullptr && file.node->writers > 0 ? 0 : kForever;
-}
+uint64_t attribute_seconds(Root& root, const File& file) { return root.may_change_unseen(file) ? 0 : kForever; }
 
 Result<fuse_entry_out> make_entry(Root& root, const File& file, const HostStat* known) {
     fuse_entry_out entry{};
+    // Asked before the attributes are read: a store in between would otherwise be missed. So `known` is too old, too.
+    if (file.node != nullptr && (file.node->flags & kNodeLateStores) != 0) known = nullptr;
+    entry.attr_valid = attribute_seconds(root, file);
     entry.attr = to_fuse_attr(TRY(root.attributes(file, known)));
     entry.nodeid = file.nodeid();
     entry.entry_valid = kForever;
-    entry.attr_valid = attribute_seconds(file);
     if (file.node != nullptr) root.count_lookup(*file.node);
     return entry;
 }
@@ -43,8 +43,8 @@ Result<void> put_entry(Root& root, Reply& reply, const File& file, const HostSta
 
 Result<void> put_attributes(Root& root, Reply& reply, const File& file) {
     fuse_attr_out out{};
+    out.attr_valid = attribute_seconds(root, file);
     out.attr = to_fuse_attr(TRY(root.attributes(file)));
-    out.attr_valid = attribute_seconds(file);
     reply.put(out);
     return {};
 }

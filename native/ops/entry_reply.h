@@ -9,7 +9,7 @@ namespace templatefs {
 inline constexpr uint64_t kForever = 1ULL << 30;  // seconds
 
 fuse_attr to_fuse_attr(const Attributes& attributes);
-uint64_t attribute_seconds(const File& file);
+uint64_t attribute_seconds(Root& root, const File& file);
 
 // The entry of a file with its attributes; counts the look-up that the kernel will note.
 Result<fuse_entry_out> make_entry(Root& root, const File& file, const HostStat* known = nullptr);

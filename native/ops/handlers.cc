@@ -39,6 +39,7 @@ constexpr std::array kHandlers = {
     Entry{FUSE_LSEEK, op_lseek},
     Entry{FUSE_FALLOCATE, op_fallocate},
     Entry{FUSE_COPY_FILE_RANGE, op_copy_file_range},
+    Entry{FUSE_IOCTL, op_ioctl},
     Entry{FUSE_GETXATTR, op_getxattr},
     Entry{FUSE_SETXATTR, op_setxattr},
     Entry{FUSE_LISTXATTR, op_listxattr},

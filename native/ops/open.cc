@@ -116,6 +116,8 @@ Result<void> op_release(Operation& op) {
     Node* node = op.root.nodes().find(op.node());
     if (node != nullptr) {
         bool writable = opens_for_writing(in.flags);
+        // Before it is closed: that may be the end of the Node.
+        if ((in.flags & O_ACCMODE) == O_RDWR) op.root.note_writable_close(*node);
         op.root.closed(*node, writable);
         if (writable && node->writers == 0) op.root.forget_attributes(op.node());
     }

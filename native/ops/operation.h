@@ -63,6 +63,9 @@ Result<void> op_lseek(Operation& op);
 Result<void> op_fallocate(Operation& op);
 Result<void> op_copy_file_range(Operation& op);
 
+// file_flags.cc
+Result<void> op_ioctl(Operation& op);
+
 // readdir.cc
 Result<void> op_readdir(Operation& op);
 Result<void> op_readdirplus(Operation& op);

@@ -33,6 +33,53 @@ Result<uint64_t> parse_number(std::string_view text) {
     return number;
 }
 
+// Calls `take(key, value)` for each line of a `key value` file after the first, which is `magic 1`. EUCLEAN for a file of
+// another form, and for whatever `take` refuses.
+template <class Take>
+Result<void> for_each_line(std::string_view text, std::string_view magic, Take&& take) {
+    bool first = true;
+    while (!text.empty()) {
+        size_t end = text.find('\n');
+        if (end == std::string_view::npos) return Errno(EUCLEAN);
+        std::string_view line = text.substr(0, end);
+        text.remove_prefix(end + 1);
+        size_t space = line.find(' ');
+        if (space == std::string_view::npos) return Errno(EUCLEAN);
+        std::string_view key = line.substr(0, space);
+        std::string value = TRY(unescape_value(line.substr(space + 1)));
+        if (first && (key != magic || value != "1")) return Errno(EUCLEAN);
+        if (!first && !take(key, std::move(value)).ok()) return Errno(EUCLEAN);
+        first = false;
+    }
+    if (first) return Errno(EUCLEAN);
+    return {};
+}
+
+// One `shared` line: a path, or `none` in the place of all.
+Result<void> add_shared_path(std::optional<SharedPaths>& paths, std::string value) {
+    if (!paths) paths.emplace();
+    if (value == "none") return {};
+    while (value.size() > 1 && value.back() == '/') value.pop_back();
+    if (value.empty() || value[0] != '/') return Errno(EUCLEAN);
+    paths->push_back(std::move(value));
+    return {};
+}
+
+// The `shared` lines of a template record or of the store's config; nullopt when there is no such file or no such line.
+Result<std::optional<SharedPaths>> shared_paths_of(int folder, const char* name, std::string_view magic) {
+    std::optional<SharedPaths> paths;
+    auto text = read_small_file(folder, name);
+    if (!text.ok()) {
+        if (text.error_code() == ENOENT || text.error_code() == ENOTDIR) return paths;
+        return text.error();
+    }
+    TRY(for_each_line(text.value(), magic, [&](std::string_view key, std::string&& value) -> Result<void> {
+        if (key != "shared") return {};
+        return add_shared_path(paths, std::move(value));
+    }));
+    return paths;
+}
+
 }  // namespace
 
 std::string escape_value(std::string_view value) {
@@ -70,40 +117,37 @@ Result<std::string> unescape_value(std::string_view value) {
 
 Result<ContainerSettings> parse_settings(std::string_view text) {
     ContainerSettings settings;
-    bool first = true;
-    while (!text.empty()) {
-        size_t end = text.find('\n');
-        if (end == std::string_view::npos) return Errno(EUCLEAN);
-        std::string_view line = text.substr(0, end);
-        text.remove_prefix(end + 1);
-        size_t space = line.find(' ');
-        if (space == std::string_view::npos) return Errno(EUCLEAN);
-        std::string_view key = line.substr(0, space);
-        std::string value = TRY(unescape_value(line.substr(space + 1)));
-        if (first) {
-            if (key != "templatefs-container" || value != "1") return Errno(EUCLEAN);
-            first = false;
-        } else if (key == "name") {
-            settings.name = value;
-        } else if (key == "tree") {
-            settings.tree = value;
-        } else if (key == "shared") {
-            while (value.size() > 1 && value.back() == '/') value.pop_back();
-            if (value.empty() || value[0] != '/') return Errno(EUCLEAN);
-            settings.shared.push_back(value);
-        } else if (key == "quota-size") {
-            settings.quota_bytes = TRY(parse_number(value));
-        } else if (key == "quota-inodes") {
-            settings.quota_inodes = TRY(parse_number(value));
-        }
-    }
-    if (first || settings.name.empty() || !is_digest(settings.tree)) return Errno(EUCLEAN);
+    TRY(for_each_line(text, "templatefs-container", [&](std::string_view key, std::string&& value) -> Result<void> {
+        if (key == "name") settings.name = std::move(value);
+        else if (key == "template") settings.template_name = std::move(value);
+        else if (key == "tree") settings.tree = std::move(value);
+        else if (key == "shared") TRY(add_shared_path(settings.shared, std::move(value)));
+        else if (key == "quota-size") settings.quota_bytes = TRY(parse_number(value));
+        else if (key == "quota-inodes") settings.quota_inodes = TRY(parse_number(value));
+        else if (key == "uid-map") settings.ids.uids.push_back(TRY(parse_id_range(value)));
+        else if (key == "gid-map") settings.ids.gids.push_back(TRY(parse_id_range(value)));
+        return {};
+    }));
+    if (settings.name.empty() || !is_digest(settings.tree) || !check_id_maps(settings.ids).ok()) return Errno(EUCLEAN);
     return settings;
 }
 
 Result<ContainerSettings> read_settings(int area) {
     std::string text = TRY(read_small_file(area, "container"));
     return parse_settings(text);
+}
+
+Result<SharedPaths> find_shared_paths(int store, const ContainerSettings& settings, std::string& broken) {
+    if (settings.shared) return *settings.shared;
+    // A name with a slash is nobody's; the record is looked for in templates/ only.
+    if (!settings.template_name.empty() && settings.template_name.find('/') == std::string::npos) {
+        broken = "templates/" + settings.template_name;
+        if (auto paths = TRY(shared_paths_of(store, broken.c_str(), "templatefs-template"))) return *paths;
+    }
+    broken = "config";
+    if (auto paths = TRY(shared_paths_of(store, "config", "templatefs-store"))) return *paths;
+    broken.clear();
+    return SharedPaths{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt"};
 }
 
 Result<std::string> read_small_file(int folder, const char* name) {

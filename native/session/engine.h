@@ -5,10 +5,13 @@
 // shared state, the lock, the control socket) and does nothing but wait. The holder forks the worker, which serves the
 // root. When a worker dies, the holder forks another, which asks the kernel for the unanswered requests and goes on.
 
+#include <optional>
 #include <string>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
+#include "private/settings.h"
+#include "session/mount_options.h"
 #include "session/session.h"
 
 namespace templatefs {
@@ -17,6 +20,8 @@ struct MountOptions {
     std::string store;
     std::string container;
     std::string mountpoint;
+    std::optional<IdMaps> ids;   // in place of those of the container's settings
+    std::string mount_options;   // as after `mount -o`
     bool passthrough = true;
     bool foreground = false;
     uint64_t whole_copy_limit = kWholeCopyLimit;
@@ -32,9 +37,13 @@ struct EngineParts {
     UniqueFd device;
     UniqueFd state;
     UniqueFd control;
+    UniqueFd mount;    // of the holder only, until the root is attached
     std::string container;
     std::string tree;
     std::string mountpoint;
+    SharedPaths shared;  // they hold until the unmount, whatever becomes of the settings
+    IdMaps ids;
+    MountFlags flags;
     SessionOptions session;
     uint64_t whole_copy_limit = kWholeCopyLimit;
 };

@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdio>
 
+#include "base/failure.h"
 #include "control/control_server.h"
 #include "private/settings.h"
 #include "session/engine.h"
@@ -26,6 +27,8 @@ void write_state(const EngineParts& parts, pid_t worker, const StateHeader& head
     std::string text = "holder " + std::to_string(::getpid()) + "\nworker " + std::to_string(worker) + "\nmountpoint " +
                        escape_value(parts.mountpoint) + "\nboot " + boot + "passthrough " +
                        escape_value(passthrough_text(header)) + "\n";
+    for (const IdRange& range : parts.ids.uids) text += "uid-map " + id_map_text({range});
+    for (const IdRange& range : parts.ids.gids) text += "gid-map " + id_map_text({range});
     if (connection.ok()) text += "connection " + std::to_string(connection.value()) + "\n";
     (void)replace_file(parts.run.get(), "engine", text, 0600, false).ok();
 }
@@ -57,6 +60,16 @@ bool wait_until_live(int pipe) {
     return size == 1;
 }
 
+// The first worker serves: what it serves is shown. Returns 0, or the exit status after the error has been said.
+int attach(EngineParts& parts) {
+    auto attached = attach_root(parts.mount.get(), parts.ids, parts.mountpoint);
+    // Whoever has this descriptor keeps the root busy.
+    parts.mount.reset();
+    if (attached.ok()) return 0;
+    const char* what = parts.ids.empty() ? "cannot mount on %s: %s" : "cannot mount on %s with its ids mapped: %s";
+    return fail(kExitNoFuse, "FUSE_UNAVAILABLE", what, parts.mountpoint.c_str(), errno_text(attached.error()));
+}
+
 }  // namespace
 
 int run_holder(EngineParts& parts, UniqueFd ready) {
@@ -79,6 +92,7 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
         if (worker == 0) {
             ::close(live[0]);
             ready.reset();
+            parts.mount.reset();
             int status = run_worker(parts, UniqueFd(live[1]), holder);
             std::fflush(nullptr);
             ::_exit(status);
@@ -91,8 +105,11 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
         }
         const bool is_live = wait_until_live(live[0]);
         ::close(live[0]);
-        if (is_live) write_state(parts, worker, *header);
-        if (is_live && ready.valid()) {
+        int failed = 0;
+        // Without its only mount the connection is over, and the worker ends by itself.
+        if (is_live && parts.mount.valid()) failed = attach(parts);
+        if (is_live && failed == 0) write_state(parts, worker, *header);
+        if (is_live && failed == 0 && ready.valid()) {
             char status = 0;
             (void)!::write(ready.get(), &status, 1);
             ready.reset();
@@ -102,15 +119,15 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
         int status = 0;
         while (::waitpid(worker, &status, 0) < 0 && errno == EINTR) {
         }
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        if (failed == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
             remove_state(parts);
             return 0;
         }
         if (ready.valid()) {
-            // It never came up: take the mount away and let the command say why.
-            ::umount2(parts.mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+            // It never came up: nothing is mounted, and the command says why.
+            parts.mount.reset();
             remove_state(parts);
-            char code = static_cast<char>(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+            char code = static_cast<char>(failed != 0 ? failed : WIFEXITED(status) ? WEXITSTATUS(status) : 1);
             (void)!::write(ready.get(), &code, 1);
             return 1;
         }

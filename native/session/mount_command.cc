@@ -45,6 +45,10 @@ Result<UniqueFd> open_or_make(int parent, const char* name, mode_t mode) {
 int prepare(const MountOptions& options, EngineParts& parts) {
     const char* ct = options.container.c_str();
     parts.container = options.container;
+    parts.flags.source = options.container;
+    std::string unknown;
+    if (auto parsed = parse_mount_options(options.mount_options, parts.flags, unknown); !parsed.ok())
+        return fail(kExitUsage, "USAGE", "unknown mount option: %s", unknown.c_str());
     char* absolute = ::realpath(options.mountpoint.c_str(), nullptr);
     if (absolute == nullptr && errno == ENOTCONN) {
         if (auto cleared = clear_dead_mount(options.mountpoint); !cleared.ok())
@@ -72,7 +76,17 @@ int prepare(const MountOptions& options, EngineParts& parts) {
             return fail(kExitIntegrity, "INTEGRITY", "private/%s/container is broken", ct);
         return fail(kExitFailed, "FAILED", "cannot open the private area of %s: %s", ct, errno_text(area.error()));
     }
-    parts.tree = area.value().settings().tree;
+    const ContainerSettings& settings = area.value().settings();
+    parts.tree = settings.tree;
+    parts.ids = options.ids ? *options.ids : settings.ids;
+    std::string broken;
+    auto shared = find_shared_paths(parts.store.get(), settings, broken);
+    if (!shared.ok()) {
+        if (shared.error_code() == EUCLEAN)
+            return fail(kExitIntegrity, "INTEGRITY", "%s in the store, which %s needs, is broken", broken.c_str(), ct);
+        return fail(kExitFailed, "FAILED", "cannot read %s in the store: %s", broken.c_str(), errno_text(shared.error()));
+    }
+    parts.shared = shared.take();
 
     auto lock = area.value().lock();
     if (!lock.ok()) {
@@ -129,12 +143,12 @@ int run_mount(const MountOptions& options) {
     if (int status = prepare(options, parts); status != 0) return status;
     ::umask(0);
 
-    auto mounted = mount_root(parts.device.get(), parts.container, parts.mountpoint);
-    if (!mounted.ok()) {
+    auto mount = make_root_mount(parts.device.get(), parts.flags);
+    if (!mount.ok()) {
         ::unlinkat(parts.run.get(), "control", 0);
-        return fail(kExitNoFuse, "FUSE_UNAVAILABLE", "cannot mount on %s: %s", parts.mountpoint.c_str(),
-                    errno_text(mounted.error()));
+        return fail(kExitNoFuse, "FUSE_UNAVAILABLE", "cannot mount a FUSE file system: %s", errno_text(mount.error()));
     }
+    parts.mount = mount.take();
     int ready[2];
     if (::pipe2(ready, O_CLOEXEC) < 0) return fail(kExitFailed, "FAILED", "no pipe: %s", std::strerror(errno));
     if (options.foreground) {

@@ -26,7 +26,9 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
     TreeImage tree = TRY(TreeImage::open(parts.trees.get(), parts.tree.c_str()));
     PrivateArea area = TRY(PrivateArea::open(parts.store.get(), parts.container));
     UniqueFd objects(::fcntl(parts.objects.get(), F_DUPFD_CLOEXEC, 3));
-    Root root({std::move(objects), std::move(tree), std::move(area), parts.device.get(), parts.whole_copy_limit}, state);
+    Root root({std::move(objects), std::move(tree), std::move(area), parts.shared, parts.ids, parts.device.get(),
+               parts.whole_copy_limit},
+              state);
     if (state.header().root_slot == 0) TRY(root.recover());
     else TRY(root.settle());
 

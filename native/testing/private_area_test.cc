@@ -30,16 +30,69 @@ TEST_CASE("the container's settings") {
     CHECK(settings.value().name == "c1");
     CHECK(settings.value().tree == kTree);
     CHECK(settings.value().shared == std::vector<std::string>{"/usr", "/opt"});
+    CHECK(settings.value().ids.empty());
+    CHECK(!parse_settings(settings_text()).value().shared);
+    CHECK(parse_settings(settings_text("shared none\n")).value().shared == SharedPaths{});
 
     for (const std::string& bad :
          {std::string(), std::string("templatefs-container 1\n"), std::string("templatefs-container 2\nname c\ntree ") + kTree + "\n",
           "name c1\n" + settings_text(), std::string("templatefs-container 1\nname c1\ntree ../../etc/passwd\n"),
           std::string("templatefs-container 1\nname c1\ntree ") + kTree + "0\n", settings_text("shared usr\n"),
+          settings_text("uid-map 0 1 1\n"), settings_text("uid-map 0 1\ngid-map 0 1 1\n"),
           settings_text("shared /%4\n"), settings_text("shared /%zz\n"), settings_text("nospace\n"), settings_text("cut short"),
           std::string("templatefs-container 1\nname c1\ntree ") + std::string(63, 'a') + "/\n"}) {
         CAPTURE(bad);
         CHECK(parse_settings(bad).error_code() == EUCLEAN);
     }
+}
+
+TEST_CASE("maps of ids") {
+    auto settings = parse_settings(
+        settings_text("uid-map 0 100000 65536\nuid-map 70000 300000 1\ngid-map 0 200000 4294767295\n"));
+    REQUIRE(settings.ok());
+    const IdMaps& ids = settings.value().ids;
+    CHECK(id_outside(ids.uids, 0) == 100000);
+    CHECK(id_outside(ids.uids, 65535) == 165535);
+    CHECK(id_outside(ids.uids, 65536) == std::nullopt);
+    CHECK(id_outside(ids.uids, 70000) == 300000);
+    CHECK(id_outside(ids.uids, 70001) == std::nullopt);
+    CHECK(id_outside(ids.gids, 4294767294) == 4294967294);
+    CHECK(id_outside(IdMap{}, 7) == 7);
+    CHECK(id_map_text(ids.uids) == "0 100000 65536\n70000 300000 1\n");
+    CHECK(parse_id_range("0:1:2").ok());
+    for (const char* bad : {"", "0", "0:1", "0:1:", "0:1:0", "0:1:2:3", "0:1:2 ", " 0:1:2", "-1:0:1", "0:4294967295:1", "4294967294:0:2",
+                            "0:1:4294967295", "0,1,2", "4294967296:0:1"}) {
+        CAPTURE(bad);
+        CHECK(parse_id_range(bad).error_code() == EINVAL);
+    }
+    CHECK(check_id_maps({{{0, 100, 10}, {10, 200, 10}}, {{0, 100, 10}}}).ok());
+    CHECK(check_id_maps({{{0, 100, 10}, {9, 200, 10}}, {{0, 100, 10}}}).error_code() == EINVAL);
+    CHECK(check_id_maps({{{0, 100, 10}}, {{0, 100, 10}, {10, 109, 1}}}).error_code() == EINVAL);
+    CHECK(check_id_maps({{{0, 100, 10}}, {}}).error_code() == EINVAL);
+}
+
+TEST_CASE("shared paths: the container's, else the template's, else the store's, else the built-in ones") {
+    TempFolder store;
+    ContainerSettings settings;
+    settings.template_name = "t";
+    std::string broken;
+    CHECK(find_shared_paths(store.fd(), settings, broken).take().front() == "/usr");
+    store.write("config", "templatefs-store 1\nshared /from-store\n", 0600);
+    CHECK(find_shared_paths(store.fd(), settings, broken).take() == SharedPaths{"/from-store"});
+    store.write("templates/t", "templatefs-template 1\nname t\n", 0600);
+    CHECK(find_shared_paths(store.fd(), settings, broken).take() == SharedPaths{"/from-store"});
+    store.write("templates/t", "templatefs-template 1\nname t\nshared /one\nshared /two/\n", 0600);
+    CHECK(find_shared_paths(store.fd(), settings, broken).take() == SharedPaths{"/one", "/two"});
+    settings.shared = SharedPaths{};
+    CHECK(find_shared_paths(store.fd(), settings, broken).take().empty());
+    settings.shared.reset();
+    store.write("templates/t", "templatefs-template 1\nshared relative\n", 0600);
+    CHECK(find_shared_paths(store.fd(), settings, broken).error_code() == EUCLEAN);
+    CHECK(broken == "templates/t");
+    settings.template_name = "other";
+    store.write("config", "templatefs-container 1\n", 0600);
+    CHECK(find_shared_paths(store.fd(), settings, broken).error_code() == EUCLEAN);
+    CHECK(broken == "config");
 }
 
 TEST_CASE("values with any bytes survive being written and read") {

@@ -60,7 +60,9 @@ Root::Parts TestStore::parts() {
     UniqueFd trees = must(open_at(folder_.fd(), "trees", O_RDONLY | O_DIRECTORY), "trees");
     TreeImage tree = must(TreeImage::open(trees.get(), kDigest.c_str()), "tree");
     PrivateArea area = must(PrivateArea::open(folder_.fd(), "c1"), "private area");
-    return {std::move(objects), std::move(tree), std::move(area), -1};
+    std::string broken;
+    SharedPaths shared = must(find_shared_paths(folder_.fd(), area.settings(), broken), "shared paths");
+    return {std::move(objects), std::move(tree), std::move(area), std::move(shared), {}, -1};
 }
 
 std::string TestStore::all_objects() const {
