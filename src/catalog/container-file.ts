@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
+import { formatIdRange, idMapProblem, parseIdRange, type IdMaps, type IdRange } from '../core/id-map.js';
 import { formatKeyValues, parseKeyValues, type KeyValueLine } from '../core/key-value-text.js';
+import { parseSharedPaths, sharedPathValues, type SharedPaths } from '../core/shared-paths.js';
 
 const MAGIC = 'templatefs-container';
 const HINT = 'run `templatefs verify` to see what else is wrong; the file can be restored from a backup of the store';
@@ -11,8 +13,10 @@ export interface ContainerFile {
   readonly template: string;
   readonly tree: string;
   readonly created: string;
-  /** Paths whose template files are served by passthrough; empty means the engine's default. */
-  readonly shared: readonly string[];
+  /** null: what the template says. */
+  readonly shared: SharedPaths | null;
+  /** How ids are shown on the host; null: as they are. */
+  readonly ids: IdMaps | null;
   readonly quotaSizeBytes?: number;
   readonly quotaInodes?: number;
   /** Lines that this version does not know, in their order. */
@@ -28,7 +32,9 @@ export function formatContainerFile(container: ContainerFile): string {
     { key: 'tree', value: container.tree },
     { key: 'created', value: container.created },
   ];
-  for (const path of container.shared) lines.push({ key: 'shared', value: path });
+  for (const path of sharedPathValues(container.shared)) lines.push({ key: 'shared', value: path });
+  for (const range of container.ids?.uids ?? []) lines.push({ key: 'uid-map', value: formatIdRange(range, ' ') });
+  for (const range of container.ids?.gids ?? []) lines.push({ key: 'gid-map', value: formatIdRange(range, ' ') });
   if (container.quotaSizeBytes !== undefined) lines.push({ key: 'quota-size', value: String(container.quotaSizeBytes) });
   if (container.quotaInodes !== undefined) lines.push({ key: 'quota-inodes', value: String(container.quotaInodes) });
   lines.push(...container.other);
@@ -44,10 +50,11 @@ export function parseContainerFile(text: string, file: string): ContainerFile {
   if (first.value !== '1') throw refuse(`version ${first.value}; this templatefs knows version 1`);
 
   const single = new Map<string, string>();
-  const shared: string[] = [];
+  const lists: Record<string, string[]> = { shared: [], 'uid-map': [], 'gid-map': [] };
   const other: KeyValueLine[] = [];
   for (const line of lines) {
-    if (line.key === 'shared') shared.push(line.value);
+    const list = lists[line.key];
+    if (list !== undefined) list.push(line.value);
     else if (!KNOWN.has(line.key)) other.push(line);
     else if (single.has(line.key)) throw refuse(`two lines for ${line.key}`);
     else single.set(line.key, line.value);
@@ -65,6 +72,16 @@ export function parseContainerFile(text: string, file: string): ContainerFile {
   };
   const tree = required('tree');
   if (!/^[0-9a-f]{64}$/.test(tree)) throw refuse('tree is no digest');
+  const values = (key: string): readonly string[] => lists[key] ?? [];
+  const shared = values('shared').length === 0 ? null : parseSharedPaths(values('shared'));
+  if (shared === undefined) throw refuse('a line for shared has no absolute path');
+  const ranges = (key: string): IdRange[] => {
+    const found = values(key).flatMap((value) => parseIdRange(value) ?? []);
+    if (found.length !== values(key).length || idMapProblem(found) !== undefined) throw refuse(`the lines for ${key} are no map of ids`);
+    return found;
+  };
+  const [uids, gids] = [ranges('uid-map'), ranges('gid-map')];
+  if ((uids.length === 0) !== (gids.length === 0)) throw refuse('there are maps for users or for groups, not for both');
   const quotaSizeBytes = number('quota-size');
   const quotaInodes = number('quota-inodes');
   return {
@@ -73,6 +90,7 @@ export function parseContainerFile(text: string, file: string): ContainerFile {
     tree,
     created: required('created'),
     shared,
+    ids: uids.length === 0 ? null : { uids, gids },
     ...(quotaSizeBytes !== undefined && { quotaSizeBytes }),
     ...(quotaInodes !== undefined && { quotaInodes }),
     other,

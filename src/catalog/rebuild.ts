@@ -127,7 +127,7 @@ export function rebuildCatalog(options: RebuildOptions): RebuildResult {
   }
   for (const template of found.templates.values()) {
     const path = paths.templateRecord(template.name);
-    if (!existsSync(path)) writeFileDurably(path, formatTemplateFile(template));
+    if (!existsSync(path)) writeFileDurably(path, formatTemplateFile({ ...template, shared: null }));
   }
   const movedTo = moveAway(paths.catalog);
   renameSync(draft, paths.catalog);

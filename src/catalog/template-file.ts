@@ -1,12 +1,19 @@
 import { readFileSync } from 'node:fs';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
 import { formatKeyValues, parseKeyValues, type KeyValueLine } from '../core/key-value-text.js';
+import { parseSharedPaths, sharedPathValues, type SharedPaths } from '../core/shared-paths.js';
 import type { TemplateRecord } from './records.js';
 
 const MAGIC = 'templatefs-template';
 
-/** The text of `templates/<name>`: docs/formats/catalog.md. */
-export function formatTemplateFile(template: TemplateRecord): string {
+/** `templates/<name>`: docs/formats/catalog.md. What the catalog holds of it, and what only a mount asks for. */
+export interface TemplateFile extends TemplateRecord {
+  /** null: what the store says. */
+  readonly shared: SharedPaths | null;
+}
+
+/** The text of a template file. */
+export function formatTemplateFile(template: TemplateFile): string {
   const lines: KeyValueLine[] = [
     { key: MAGIC, value: '1' },
     { key: 'name', value: template.name },
@@ -17,6 +24,7 @@ export function formatTemplateFile(template: TemplateRecord): string {
     { key: 'created', value: template.created },
     { key: 'source', value: template.source },
   ];
+  for (const path of sharedPathValues(template.shared)) lines.push({ key: 'shared', value: path });
   if (template.definition !== null) lines.push({ key: 'definition', value: template.definition });
   return formatKeyValues(lines);
 }
@@ -31,7 +39,7 @@ function isJson(text: string): boolean {
 }
 
 /** Reads the text of a template file; `file` is named in errors. @throws INTEGRITY */
-export function parseTemplateFile(text: string, file: string): TemplateRecord {
+export function parseTemplateFile(text: string, file: string): TemplateFile {
   const lines = parseKeyValues(text, { file, errorCode: 'INTEGRITY' });
   const refuse = (why: string): TemplatefsError => new TemplatefsError('INTEGRITY', `${file}: ${why}`);
   const first = lines.shift();
@@ -43,6 +51,9 @@ export function parseTemplateFile(text: string, file: string): TemplateRecord {
     if (value === undefined || !pattern.test(value)) throw refuse(`no valid line for ${key}`);
     return value;
   };
+  const sharedValues = lines.filter(({ key }) => key === 'shared').map(({ value }) => value);
+  const shared = sharedValues.length === 0 ? null : parseSharedPaths(sharedValues);
+  if (shared === undefined) throw refuse('a line for shared has no absolute path');
   const definition = values.get('definition') ?? null;
   if (definition !== null && !isJson(definition)) throw refuse('no valid line for definition');
   return {
@@ -54,11 +65,12 @@ export function parseTemplateFile(text: string, file: string): TemplateRecord {
     created: required('created', /./),
     source: required('source', /./),
     definition,
+    shared,
   };
 }
 
 /** Reads and checks the template file at `path`. @returns undefined if there is none @throws INTEGRITY */
-export function readTemplateFile(path: string): TemplateRecord | undefined {
+export function readTemplateFile(path: string): TemplateFile | undefined {
   let text: string;
   try {
     text = readFileSync(path, 'utf8');

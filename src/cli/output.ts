@@ -1,3 +1,4 @@
+import type { SharedPathsSource } from '../service/shared-paths.js';
 import { TemplatefsError } from '../core/errors.js';
 
 /** One column of a table for people. */
@@ -52,4 +53,9 @@ function describeError(error: unknown): { code: string; message: string; hint: s
   if (error instanceof TemplatefsError) return error;
   const message = error instanceof Error ? error.message : String(error);
   return { code: 'FAILED', message, hint: 'this was not expected; run again with TEMPLATEFS_DEBUG=1 to see where it happened' };
+}
+
+/** Whose setting the shared paths are, for people. */
+export function sharedPathsOwner(from: SharedPathsSource): string {
+  return from === 'default' ? 'built in' : `set by the ${from}`;
 }

@@ -10,6 +10,10 @@ export class StorePaths {
     this.store = store;
   }
 
+  /** Settings of the whole store, if there are any: docs/formats/store-config.md. */
+  get config(): string {
+    return join(this.store, 'config');
+  }
   get catalog(): string {
     return join(this.store, 'catalog.sqlite');
   }

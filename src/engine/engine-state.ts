@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf } from '../core/errors.js';
+import { parseIdRange, type IdMaps, type IdRange } from '../core/id-map.js';
 import { parseKeyValues } from '../core/key-value-text.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { bootId, processStart } from '../catalog/process-identity.js';
@@ -17,6 +18,8 @@ export interface EngineFile {
   readonly passthrough: string;
   /** For /sys/fs/fuse/connections. */
   readonly connection: number | null;
+  /** How ids are mapped at the mount point; null: not at all. */
+  readonly ids: IdMaps | null;
 }
 
 /**
@@ -40,7 +43,10 @@ export interface DeadEngine {
 
 /** Reads an engine file's text. @throws INTEGRITY */
 export function parseEngineFile(text: string, file: string): EngineFile {
-  const values = new Map(parseKeyValues(text, { file, errorCode: 'INTEGRITY' }).map(({ key, value }) => [key, value]));
+  const lines = parseKeyValues(text, { file, errorCode: 'INTEGRITY' });
+  const values = new Map(lines.map(({ key, value }) => [key, value]));
+  const ranges = (wanted: string): IdRange[] => lines.flatMap(({ key, value }) => (key === wanted ? (parseIdRange(value) ?? []) : []));
+  const [uids, gids] = [ranges('uid-map'), ranges('gid-map')];
   const number = (key: string): number => Number(/^\d{1,10}$/.exec(values.get(key) ?? '')?.[0] ?? NaN);
   const engine = {
     holder: number('holder'),
@@ -49,6 +55,7 @@ export function parseEngineFile(text: string, file: string): EngineFile {
     boot: values.get('boot') ?? '',
     passthrough: values.get('passthrough') ?? 'no: the engine does not say',
     connection: Number.isNaN(number('connection')) ? null : number('connection'),
+    ids: uids.length === 0 || gids.length === 0 ? null : { uids, gids },
   };
   if (Number.isNaN(engine.holder) || engine.holder < 1 || !engine.mountpoint.startsWith('/') || engine.boot === '') {
     throw new Error('not an engine file');

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { TemplatefsError } from '../core/errors.js';
+import { idMapArguments, type IdMaps } from '../core/id-map.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { runEngine } from './run-engine.js';
 
@@ -10,6 +11,10 @@ export interface MountOptions {
   readonly mountpoint: string;
   /** false serves reads and writes through the engine, for comparison. */
   readonly passthrough?: boolean;
+  /** In place of those of the container's settings; null: ids are as they are. */
+  readonly ids?: IdMaps | null;
+  /** As after `mount -o`. */
+  readonly mountOptions?: string;
   readonly signal?: AbortSignal;
 }
 
@@ -37,6 +42,8 @@ export async function mountEngine(options: MountOptions): Promise<void> {
       options.container,
       '--mountpoint',
       options.mountpoint,
+      ...(options.ids === null ? ['--no-idmap'] : options.ids === undefined ? [] : idMapArguments(options.ids)),
+      ...(options.mountOptions === undefined ? [] : ['--options', options.mountOptions]),
       ...(options.passthrough === false ? ['--no-passthrough'] : []),
     ],
     ...(options.signal !== undefined && { signal: options.signal }),

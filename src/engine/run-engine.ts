@@ -7,6 +7,7 @@ const STDERR_LIMIT_BYTES = 64 * 1024;
 /** Codes that an engine may answer with, and what to do about them. */
 const HINTS: Partial<Record<ErrorCode, string>> = {
   FUSE_UNAVAILABLE: 'see that /dev/fuse is there (modprobe fuse) and that you are root outside of a restricted container',
+  USAGE: 'see `templatefs mount --help`',
   BUSY: 'see what uses it with `templatefs info` and `fuser -vm`, then run the command again',
   BAD_TREE: 'run `templatefs verify`; a tree is restored by importing its template again',
   INTEGRITY: 'run `templatefs verify` to see what is broken',

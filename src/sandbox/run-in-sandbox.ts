@@ -13,13 +13,14 @@ import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { errnoOf, TemplatefsError } from '../core/errors.js';
+import { idMapArguments, type IdMaps, type IdRange } from '../core/id-map.js';
 import { sandboxEnvironment } from './environment.js';
 import { findExecutable } from './find-executable.js';
 import { listProcCovers } from './proc-covers.js';
 import { placeResolvConf, readHostResolvConf } from './resolv-conf.js';
 import type { ResolvConfPlace } from './resolv-conf.js';
 import { seccompFilter } from './seccomp-filter.js';
-import { LIFELINE_FD, RESOLV_CONF_FD, SECCOMP_FD, stageArguments } from './stage-arguments.js';
+import { LIFELINE_FD, RESOLV_CONF_FD, SECCOMP_FD, stageArguments, USERNS_FD } from './stage-arguments.js';
 import type { HostFolder } from './stage-arguments.js';
 
 /** Streams in place of the terminal; what is left out is /dev/null. They are not closed by the sandbox, save `stdin` when it ends. */
@@ -43,8 +44,25 @@ export interface SandboxOptions {
   readonly workdir?: string;
   /** `inherit` also passes SIGINT, SIGTERM, SIGHUP and SIGQUIT of this process on to the command. */
   readonly stdio: 'inherit' | SandboxPipes;
+  /** The map by which the root is mounted; undefined: user 0 of the sandbox is the host's user 0. */
+  readonly userNamespace?: {
+    /** Path of the engine's executable, which makes the namespace. */
+    readonly engine: string;
+    readonly ids: IdMaps;
+  };
   /** Kills everything in the sandbox. */
   readonly signal?: AbortSignal;
+}
+
+/** The host's id of the container's id 0. @throws USAGE */
+function hostRoot(ranges: readonly IdRange[]): number {
+  const range = ranges.find(({ container }) => container === 0);
+  if (range === undefined) {
+    throw new TemplatefsError('USAGE', 'the map of ids has no range for root (id 0), so no command can be run as root', {
+      hint: 'mount the container with a map that has one: --idmap 0:100000:65536',
+    });
+  }
+  return range.host;
 }
 
 /** Not in Node.js's constants; the same on all Linux architectures that it runs on. */
@@ -242,9 +260,12 @@ export async function runInSandbox(options: SandboxOptions): Promise<number> {
 
   const root = resolve(options.root);
   const purpose = 'run a command in a container';
-  const [bwrap, setpriv, hostFolders, procCovers] = await Promise.all([
+  const { userNamespace } = options;
+  const owner = userNamespace && { rootUid: hostRoot(userNamespace.ids.uids), rootGid: hostRoot(userNamespace.ids.gids) };
+  const [bwrap, setpriv, nsenter, hostFolders, procCovers] = await Promise.all([
     findExecutable({ name: 'bwrap', debianPackage: 'bubblewrap', purpose }),
     findExecutable({ name: 'setpriv', debianPackage: 'util-linux', purpose }),
+    findExecutable({ name: 'nsenter', debianPackage: 'util-linux', purpose }),
     listHostFolders(),
     listProcCovers(),
     checkRoot(root),
@@ -268,19 +289,21 @@ export async function runInSandbox(options: SandboxOptions): Promise<number> {
     while (stdio.length <= fd) stdio.push('ignore'); // 'ignore' beyond 2 means: leave alone
     if (stdio[fd] === 'ignore') stdio[fd] = nowhere.fd;
   }
+  const stage = stageArguments({
+    bwrap, setpriv, root, hostFolders, procCovers, resolvConf,
+    hostname: options.hostname,
+    command: options.command,
+    network: options.network,
+    workdir: options.workdir ?? '/',
+    newSession: !interactive,
+    seccomp: filter !== undefined,
+    lateEnvironment: late,
+    tmpfsBytes: Math.floor(totalmem() / 4),
+    ...(owner !== undefined && { userNamespace: { nsenter, ...owner } }),
+  });
   const child = spawn(
-    bwrap,
-    stageArguments({
-      bwrap, setpriv, root, hostFolders, procCovers, resolvConf,
-      hostname: options.hostname,
-      command: options.command,
-      network: options.network,
-      workdir: options.workdir ?? '/',
-      newSession: !interactive,
-      seccomp: filter !== undefined,
-      lateEnvironment: late,
-      tmpfsBytes: Math.floor(totalmem() / 4),
-    }),
+    userNamespace === undefined ? bwrap : userNamespace.engine,
+    userNamespace === undefined ? stage : ['userns', '--fd', String(USERNS_FD), ...idMapArguments(userNamespace.ids), '--', bwrap, ...stage],
     {
       cwd: '/',
       env: early,

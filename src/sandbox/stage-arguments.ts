@@ -8,6 +8,8 @@ export const SECCOMP_FD = 4;
 export const STATUS_FD = 5;
 /** A socket whose other end only this process has: see LIFELINE. */
 export const LIFELINE_FD = 6;
+/** A user namespace, if the container has one. */
+export const USERNS_FD = 7;
 
 /**
  * Ends the sandbox when the process that started it is gone, however early that was. "Die with parent" alone has a gap: a
@@ -16,6 +18,14 @@ export const LIFELINE_FD = 6;
  * still being set up gets a second to finish, so that the chain below bubblewrap's monitor has no gap any more.
  */
 const LIFELINE = `{ read -r _ || { sleep 1; kill -KILL $$; }; } <&${LIFELINE_FD} >/dev/null 2>&1 & exec "$@" ${LIFELINE_FD}<&-`;
+
+/**
+ * Enters the user namespace in which root of the container is not root of the host. It comes before the bounding set: whoever
+ * enters a user namespace has all capabilities in it. What the stage has made for the container is given to the
+ * container's root first, since host's root is nobody in there.
+ */
+const GIVE_AWAY = 'owner=$1; shift; chown -hR "$owner" /tmp /run && chown "$owner" /dev /dev/shm || exit; exec "$@"';
+const CLOSE_NAMESPACE = `exec "$@" ${USERNS_FD}<&-`;
 
 /** A folder of the host's root that programs need to start: /usr itself, and /bin, /lib … as folder or symlink. */
 export interface HostFolder {
@@ -40,6 +50,13 @@ export interface StageOptions {
   /** Environment variables that must not reach bubblewrap itself, such as LD_PRELOAD. */
   readonly lateEnvironment: Readonly<Record<string, string>>;
   readonly tmpfsBytes: number;
+  /** When there is a user namespace at USERNS_FD. */
+  readonly userNamespace?: {
+    readonly nsenter: string;
+    /** What root of the container is on the host. */
+    readonly rootUid: number;
+    readonly rootGid: number;
+  };
 }
 
 /** Where the stage shows the container's root. */
@@ -57,7 +74,8 @@ function stage(options: StageOptions): string[] {
     ...options.hostFolders.flatMap(({ path, linkTarget }) => linkTarget === undefined ? ['--ro-bind', path, path] : ['--symlink', linkTarget, path]),
     '--ro-bind-try', '/etc/ld.so.cache', '/etc/ld.so.cache',
     '--bind', options.root, CONTAINER,
-    '--proc', '/proc',
+    // A user namespace may mount its own /proc only where one is seen whole; bubblewrap's has covers.
+    ...(options.userNamespace === undefined ? ['--proc', '/proc'] : ['--bind', '/proc', '/proc']),
     '--dev', '/dev',
     ...tmpfs('/dev/shm', '1777'),
     ...tmpfs('/tmp', '1777'),
@@ -102,11 +120,17 @@ function sandbox(options: StageOptions): string[] {
  */
 export function stageArguments(options: StageOptions): string[] {
   const bounded = SANDBOX_CAPABILITIES.map((name) => `+${name}`);
+  const { userNamespace } = options;
   const inheritable = [...SETUP_CAPABILITIES.map((name) => `+${name}`), ...bounded];
   return [
     ...stage(options),
     '--',
     '/usr/bin/sh', '-c', LIFELINE, 'sh',
+    ...(userNamespace === undefined ? [] : [
+      '/usr/bin/sh', '-c', GIVE_AWAY, 'sh', `${userNamespace.rootUid}:${userNamespace.rootGid}`,
+      userNamespace.nsenter, `--user=/proc/self/fd/${USERNS_FD}`,
+      '/usr/bin/sh', '-c', CLOSE_NAMESPACE, 'sh',
+    ]),
     options.setpriv, '--inh-caps', inheritable.join(','),
     options.setpriv, '--bounding-set', ['-all', ...bounded].join(','),
     options.bwrap, ...sandbox(options),

@@ -1,9 +1,10 @@
-import { formatTemplateFile } from '../catalog/template-file.js';
+import { formatTemplateFile, readTemplateFile } from '../catalog/template-file.js';
 import { HeldLocks } from '../catalog/lock.js';
 import type { Catalog } from '../catalog/catalog.js';
 import { makeFolder, writeFileDurably } from '../catalog/write-file-durably.js';
 import { TemplatefsError } from '../core/errors.js';
 import { checkTemplateName } from '../core/names.js';
+import type { SharedPaths } from '../core/shared-paths.js';
 import { removeStaleStaging } from '../store/staging.js';
 import { lock, openForWriting, type ServiceContext } from './context.js';
 import { findTemplate, lockSubject } from './find-record.js';
@@ -28,6 +29,8 @@ export interface AddTemplateOptions {
   readonly source: string;
   /** The definition as JSON; null for an import. */
   readonly definition: string | null;
+  /** undefined: as the version before had them, if there was one. */
+  readonly shared?: SharedPaths;
   /** Puts the content into the store. */
   readonly importTree: () => Promise<ImportedTree>;
 }
@@ -86,9 +89,10 @@ export async function addTemplate(context: ServiceContext, options: AddTemplateO
     makeFolder(paths.templates);
     await journaled(paths, catalog, 'add-template', name, () => {
       const { source, definition } = options;
+      const shared = options.shared ?? readTemplateFile(paths.templateRecord(name))?.shared ?? null;
       writeFileDurably(
         paths.templateRecord(name),
-        formatTemplateFile({ name, version, tree, files, bytes, created, source, definition }),
+        formatTemplateFile({ name, version, tree, files, bytes, created, source, definition, shared }),
       );
     });
     return { name, version, tree, files, bytes, created, newObjects, newBytes, sharedObjects };

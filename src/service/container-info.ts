@@ -1,4 +1,6 @@
 import { readContainerFile } from '../catalog/container-file.js';
+import { formatIdRange } from '../core/id-map.js';
+import type { SharedPaths } from '../core/shared-paths.js';
 import { controlRequest } from '../engine/control-client.js';
 import { engineState } from '../engine/engine-state.js';
 import { scanPrivateArea } from '../engine/scan.js';
@@ -7,6 +9,7 @@ import { openForReading, type ServiceContext } from './context.js';
 import { findContainer } from './find-record.js';
 import type { ContainerSummary } from './list-containers.js';
 import { privateSums } from './private-sums.js';
+import { containerSharedPaths, templateSharedPaths, type SharedPathsSource } from './shared-paths.js';
 
 /** What `info` says of a container. */
 export interface ContainerInfo extends ContainerSummary {
@@ -31,6 +34,11 @@ export interface ContainerInfo extends ContainerSummary {
   readonly engineRestarts: number | null;
   /** What a crash left and the next mount or unmount clears away; else null. */
   readonly stale: string | null;
+  /** Ranges CONTAINER:HOST:SIZE by which ids are shown on the host: of the mount, else of the settings; null for none. */
+  readonly idMap: { readonly uids: readonly string[]; readonly gids: readonly string[] } | null;
+  /** Folders whose template files are shared while they are open, as the next mount will have them. */
+  readonly sharedPaths: SharedPaths;
+  readonly sharedPathsFrom: SharedPathsSource;
 }
 
 /** @throws CONTAINER_NOT_FOUND, INTEGRITY, ENGINE_FAILED, BAD_CATALOG */
@@ -42,7 +50,9 @@ export async function containerInfo(context: ServiceContext, name: string): Prom
   const sums = privateSums(await scanPrivateArea(paths, name, signal));
   const file = readContainerFile(paths.containerFile(name));
   const hasQuota = file?.quotaSizeBytes !== undefined || file?.quotaInodes !== undefined;
+  const shared = file === undefined ? templateSharedPaths(paths, record.template) : containerSharedPaths(paths, file);
   const engine = found.state === 'mounted' ? found.engine : null;
+  const ids = engine === null ? (file?.ids ?? null) : engine.ids;
   const passthrough = engine === null ? null : engine.passthrough === 'yes';
   return {
     name,
@@ -61,6 +71,9 @@ export async function containerInfo(context: ServiceContext, name: string): Prom
     created: record.created,
     engineRestarts: engine === null ? null : await restarts(paths.controlSocket(name)),
     stale: found.state === 'dead' ? found.reason : null,
+    idMap: ids === null ? null : { uids: ids.uids.map((range) => formatIdRange(range)), gids: ids.gids.map((range) => formatIdRange(range)) },
+    sharedPaths: shared.paths,
+    sharedPathsFrom: shared.from,
   };
 }
 

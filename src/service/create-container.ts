@@ -4,7 +4,9 @@ import { formatContainerFile } from '../catalog/container-file.js';
 import { HeldLocks } from '../catalog/lock.js';
 import { makeFolder, syncFolder, writeFileDurably } from '../catalog/write-file-durably.js';
 import { TemplatefsError } from '../core/errors.js';
+import type { IdMaps } from '../core/id-map.js';
 import { checkContainerName } from '../core/names.js';
+import type { SharedPaths } from '../core/shared-paths.js';
 import { makeAreaFolder } from '../engine/area-folder.js';
 import { TreeReader } from '../store/tree-reader.js';
 import { openForWriting, type ServiceContext } from './context.js';
@@ -19,6 +21,10 @@ export interface CreateContainerOptions {
   /** docs/quotas.md says who enforces them. */
   readonly quotaSizeBytes?: number;
   readonly quotaInodes?: number;
+  /** How its ids are shown on the host; null or undefined: as they are. */
+  readonly ids?: IdMaps | null;
+  /** undefined: what its template says. */
+  readonly shared?: SharedPaths;
 }
 
 export interface CreatedContainer {
@@ -70,7 +76,8 @@ export async function createContainer(
         template: template.name,
         tree: template.tree,
         created,
-        shared: [],
+        shared: options.shared ?? null,
+        ids: options.ids ?? null,
         ...(options.quotaSizeBytes !== undefined && { quotaSizeBytes: options.quotaSizeBytes }),
         ...(options.quotaInodes !== undefined && { quotaInodes: options.quotaInodes }),
         other: [],

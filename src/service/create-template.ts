@@ -2,6 +2,7 @@ import { bootstrapTemplate } from '../templates/bootstrap-template.js';
 import type { TemplateDefinition } from '../templates/definition.js';
 import { loadDefinition } from '../templates/load-definition.js';
 import { TemplatefsError } from '../core/errors.js';
+import type { SharedPaths } from '../core/shared-paths.js';
 import { importTar } from '../store/import-tar.js';
 import { addTemplate, type AddedTemplate, type ImportedTree } from './add-template.js';
 import type { ServiceContext } from './context.js';
@@ -13,6 +14,8 @@ export interface CreateTemplateOptions {
   readonly flavors: readonly string[];
   /** Makes a new version of a template that is there. */
   readonly refresh?: boolean;
+  /** In place of those of the definition. */
+  readonly shared?: SharedPaths;
 }
 
 /**
@@ -28,6 +31,7 @@ export async function createTemplate(context: ServiceContext, options: CreateTem
       hint: `create its OS template instead${definition.base === undefined ? '' : `: templatefs template create ${definition.base}`}`,
     });
   }
+  const shared = options.shared ?? definition.sharedPaths;
   return addTemplate(context, {
     name: definition.name,
     refresh: options.refresh ?? false,
@@ -39,6 +43,7 @@ export async function createTemplate(context: ServiceContext, options: CreateTem
       packages: definition.packages,
       repositories: definition.repositories,
     }),
+    ...(shared !== undefined && { shared }),
     importTree: () => bootstrap(context, definition),
   });
 }

@@ -2,6 +2,8 @@ import { existsSync } from 'node:fs';
 import { runInSandbox } from '../sandbox/run-in-sandbox.js';
 import { HeldLocks, type HeldLock } from '../catalog/lock.js';
 import { TemplatefsError } from '../core/errors.js';
+import type { IdMaps } from '../core/id-map.js';
+import { findEngine } from '../engine/engine-binary.js';
 import { lock, openForWriting, type ServiceContext } from './context.js';
 import { findContainer, lockSubject } from './find-record.js';
 import { mountLocked } from './mount-container.js';
@@ -33,7 +35,7 @@ function hostnameOf(name: string): string {
  * @throws CONTAINER_NOT_FOUND, BUSY, FUSE_UNAVAILABLE, ENGINE_FAILED, FAILED
  */
 export async function execInContainer(context: ServiceContext, options: ExecOptions): Promise<number> {
-  const { root, use } = await enter(context, options.name);
+  const { root, use, ids } = await enter(context, options.name);
   try {
     options.onStart?.();
     return await runInSandbox({
@@ -43,6 +45,7 @@ export async function execInContainer(context: ServiceContext, options: ExecOpti
       network: options.network,
       env: options.env,
       ...(options.workdir !== undefined && { workdir: options.workdir }),
+      ...(ids !== null && { userNamespace: { engine: await findEngine(), ids } }),
       stdio: 'inherit',
     });
   } finally {
@@ -52,7 +55,7 @@ export async function execInContainer(context: ServiceContext, options: ExecOpti
 }
 
 /** Mounts if need be. The lock `use` keeps others from unmounting; that of the container is not held while it runs. */
-async function enter(context: ServiceContext, name: string): Promise<{ root: string; use: HeldLock }> {
+async function enter(context: ServiceContext, name: string): Promise<{ root: string; use: HeldLock; ids: IdMaps | null }> {
   using opened = await openForWriting(context);
   const { catalog } = opened;
   findContainer(catalog, name);
@@ -61,8 +64,8 @@ async function enter(context: ServiceContext, name: string): Promise<{ root: str
   findContainer(catalog, name);
   const use = await lock(context, { name: `use-${name}`, what: `container ${name}`, mode: 'shared' });
   try {
-    const { root } = await mountLocked(context, { name, temporary: true });
-    return { root, use };
+    const { root, ids } = await mountLocked(context, { name, temporary: true });
+    return { root, use, ids };
   } catch (error) {
     use.release();
     throw error;

@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
+import type { SharedPaths } from '../core/shared-paths.js';
 import { importFolder } from '../store/import-folder.js';
 import { importTarFile } from '../store/import-tar.js';
 import { addTemplate, type AddedTemplate } from './add-template.js';
@@ -13,6 +14,8 @@ export interface ImportTemplateOptions {
   readonly source: string;
   /** Makes a new version of a template that is there. */
   readonly refresh?: boolean;
+  /** For containers that say nothing themselves. */
+  readonly shared?: SharedPaths;
 }
 
 interface Source {
@@ -49,6 +52,7 @@ export async function importTemplate(context: ServiceContext, options: ImportTem
     refresh,
     source: kind === 'stdin' ? 'stdin' : `${kind} ${place}`,
     definition: null,
+    ...(options.shared !== undefined && { shared: options.shared }),
     importTree: () =>
       kind === 'folder'
         ? importFolder(context.paths, place, importOptions(context))

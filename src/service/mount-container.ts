@@ -1,7 +1,9 @@
 import { mkdirSync, realpathSync, rmSync, statSync, writeFileSync, existsSync } from 'node:fs';
 import { basename, dirname, join, resolve, sep } from 'node:path';
+import { readContainerFile } from '../catalog/container-file.js';
 import { HeldLocks } from '../catalog/lock.js';
 import { TemplatefsError, errnoOf, storeWriteError } from '../core/errors.js';
+import { sameIdMaps, type IdMaps } from '../core/id-map.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { cleanDeadEngine, removeRunFiles } from '../engine/clean-dead-engine.js';
 import { settledEngineState } from '../engine/engine-state.js';
@@ -16,6 +18,10 @@ export interface MountContainerOptions {
   /** An existing folder; the container's folder below `root/` in the store if left out. */
   readonly mountpoint?: string;
   readonly passthrough?: boolean;
+  /** In place of the container's setting; null: ids are as they are. */
+  readonly ids?: IdMaps | null;
+  /** As after `mount -o`. */
+  readonly mountOptions?: string;
 }
 
 export interface MountedContainer {
@@ -23,6 +29,8 @@ export interface MountedContainer {
   readonly root: string;
   /** Whether it was mounted there already. */
   readonly already: boolean;
+  /** How its ids are mapped there; null: not at all. */
+  readonly ids: IdMaps | null;
 }
 
 /** Checks a mount point that the user named. @returns its real path @throws USAGE, BUSY */
@@ -55,6 +63,8 @@ export interface MountRequest {
   /** A checked folder; undefined asks for the default place, or for wherever it is mounted already. */
   readonly mountpoint?: string;
   readonly passthrough?: boolean;
+  readonly ids?: IdMaps | null;
+  readonly mountOptions?: string;
   /** Mounted only for the time of an `exec`. */
   readonly temporary: boolean;
 }
@@ -75,9 +85,15 @@ export async function mountLocked(context: ServiceContext, request: MountRequest
         hint: `use it there, or unmount it first: templatefs umount ${name}`,
       });
     }
+    const different = request.mountOptions !== undefined ? 'its mount options' : request.ids !== undefined && !sameIdMaps(request.ids, found.engine.ids) ? 'its map of ids' : undefined;
+    if (different !== undefined) {
+      throw new TemplatefsError('BUSY', `container ${name} is mounted at ${root} already: ${different} cannot be set now`, {
+        hint: `unmount it first: templatefs umount ${name}`,
+      });
+    }
     // Whoever asks for a mount that stays gets one, also when an `exec` made it for itself.
     if (!request.temporary) rmSync(paths.temporaryMount(name), { force: true });
-    return { name, root, already: true };
+    return { name, root, already: true, ids: found.engine.ids };
   }
   checkFuse();
   if (found.state === 'dead') {
@@ -104,6 +120,8 @@ export async function mountLocked(context: ServiceContext, request: MountRequest
       container: name,
       mountpoint: root,
       ...(request.passthrough !== undefined && { passthrough: request.passthrough }),
+      ...(request.ids !== undefined && { ids: request.ids }),
+      ...(request.mountOptions !== undefined && { mountOptions: request.mountOptions }),
       ...(signal !== undefined && { signal }),
     });
   } catch (error) {
@@ -116,7 +134,7 @@ export async function mountLocked(context: ServiceContext, request: MountRequest
     }
     throw error;
   }
-  return { name, root, already: false };
+  return { name, root, already: false, ids: request.ids === undefined ? (readContainerFile(paths.containerFile(name))?.ids ?? null) : request.ids };
 }
 
 /**
@@ -142,6 +160,8 @@ export async function mountContainer(
     temporary: false,
     ...(mountpoint !== undefined && { mountpoint }),
     ...(options.passthrough !== undefined && { passthrough: options.passthrough }),
+    ...(options.ids !== undefined && { ids: options.ids }),
+    ...(options.mountOptions !== undefined && { mountOptions: options.mountOptions }),
   });
   catalog.setMountpoint(options.name, mounted.root === defaultRootPath(paths, options.name) ? null : mounted.root);
   return mounted;

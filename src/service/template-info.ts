@@ -1,9 +1,11 @@
 import { statSync } from 'node:fs';
 import { TemplatefsError } from '../core/errors.js';
+import type { SharedPaths } from '../core/shared-paths.js';
 import { TreeReader } from '../store/tree-reader.js';
 import { openForReading, type ServiceContext } from './context.js';
 import { findTemplate } from './find-record.js';
 import type { TemplateSummary } from './list-templates.js';
+import { templateSharedPaths, type SharedPathsSource } from './shared-paths.js';
 
 /** What `template info` says. */
 export interface TemplateInfo extends TemplateSummary {
@@ -19,6 +21,10 @@ export interface TemplateInfo extends TemplateSummary {
   /** Size of the tree image. */
   readonly treeBytes: number;
   readonly containers: readonly string[];
+  /** Those of its containers that say nothing themselves. */
+  readonly sharedPaths: SharedPaths;
+  /** Whose setting that is. */
+  readonly sharedPathsFrom: SharedPathsSource;
 }
 
 /** @throws TEMPLATE_NOT_FOUND, BAD_TREE, BAD_CATALOG */
@@ -26,6 +32,7 @@ export async function templateInfo(context: ServiceContext, name: string): Promi
   using opened = openForReading(context);
   const { source, definition, ...template } = findTemplate(opened.catalog, name);
   const file = context.paths.tree(template.tree);
+  const shared = templateSharedPaths(context.paths, name);
   const { nodeCount, entryCount, objectCount } = readHeader(file, name);
   return {
     ...template,
@@ -36,6 +43,8 @@ export async function templateInfo(context: ServiceContext, name: string): Promi
     objects: objectCount,
     treeBytes: statSync(file).size,
     containers: opened.catalog.containersOf(name),
+    sharedPaths: shared.paths,
+    sharedPathsFrom: shared.from,
   };
 }
 

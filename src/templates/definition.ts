@@ -1,3 +1,5 @@
+import type { SharedPaths } from '../core/shared-paths.js';
+
 export type TemplateKind = 'os' | 'extra-os' | 'app';
 
 export const PACKAGE_MANAGERS = ['apt', 'dnf', 'zypper'] as const;
@@ -61,6 +63,8 @@ export interface TemplateDefinition {
   readonly scripts: Readonly<Partial<Record<ScriptName, string>>>;
   readonly summary: string;
   readonly description: string;
+  /** Folders whose files are shared while they are open; undefined: what the store says. */
+  readonly sharedPaths: SharedPaths | undefined;
   /** Kernel release that the distribution came with; shown, never used. */
   readonly osRelease: string | undefined;
   /** Releases from which a container can be upgraded to this template. */

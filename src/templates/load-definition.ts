@@ -37,6 +37,7 @@ function inherit(base: DefinitionFiles, own: DefinitionFiles): DefinitionFiles {
     distribution: base.distribution,
     osRelease: base.osRelease,
     upgradableVersions: base.upgradableVersions,
+    sharedPaths: own.sharedPaths ?? base.sharedPaths,
     repositories: unique([...base.repositories, ...own.repositories]),
     mirrorLists: unique([...base.mirrorLists, ...own.mirrorLists]),
     keys: unique([...base.keys, ...own.keys]),
@@ -126,5 +127,6 @@ export async function loadDefinition(name: string, options: LoadOptions = {}): P
     description: files.description ?? '',
     osRelease: files.osRelease,
     upgradableVersions: files.upgradableVersions,
+    sharedPaths: files.sharedPaths,
   };
 }

@@ -1,5 +1,6 @@
 import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { NO_SHARED_PATH, parseSharedPaths, type SharedPaths } from '../core/shared-paths.js';
 import { CACHE_SCRIPTS, PACKAGE_MANAGERS, TRANSACTION_SCRIPTS } from './definition.js';
 import type { PackageManager, PackageStages, Repository, ScriptName, TemplateKind } from './definition.js';
 import { badDefinition, listLines, readDefinitionText, readOptionalText, singleLine } from './definition-text.js';
@@ -8,11 +9,12 @@ import type { UrlMap } from './url-map.js';
 
 const COMMON_FILES = ['packages', 'repositories', 'mirrorlist', 'keys', 'environment', 'summary', 'description'];
 const STAGE_FILES = ['packages_0', 'packages_1'];
+const ROOT_FILES = ['shared_paths'];
 const OS_FILES = ['package_manager', 'distribution', 'osrelease', 'upgradable_versions'];
 
 const FILES: Readonly<Record<TemplateKind, readonly string[]>> = {
-  os: [...COMMON_FILES, ...STAGE_FILES, ...OS_FILES],
-  'extra-os': [...COMMON_FILES, ...STAGE_FILES],
+  os: [...COMMON_FILES, ...STAGE_FILES, ...ROOT_FILES, ...OS_FILES],
+  'extra-os': [...COMMON_FILES, ...STAGE_FILES, ...ROOT_FILES],
   app: COMMON_FILES,
 };
 const SCRIPTS: Readonly<Record<TemplateKind, readonly ScriptName[]>> = {
@@ -33,6 +35,7 @@ export interface DefinitionFiles {
   readonly packages: PackageStages;
   readonly environment: Readonly<Record<string, string>> | undefined;
   readonly scripts: Readonly<Partial<Record<ScriptName, string>>>;
+  readonly sharedPaths: SharedPaths | undefined;
   readonly summary: string | undefined;
   readonly description: string | undefined;
 }
@@ -87,6 +90,17 @@ function readEnvironment(text: string, file: string): Record<string, string> {
     environment[name] = line.text.slice(at + 1);
   }
   return environment;
+}
+
+function readSharedPaths(text: string, file: string): SharedPaths {
+  const lines = listLines(text);
+  if (lines.length === 0) throw badDefinition(file, undefined, 'names no path', 'write absolute paths, one a line, or the word none');
+  for (const line of lines) {
+    if (parseSharedPaths([line.text]) === undefined || (line.text === NO_SHARED_PATH && lines.length > 1)) {
+      throw badDefinition(file, line.number, `not an absolute path: ${line.text}`, 'write absolute paths, one a line, or the word none alone');
+    }
+  }
+  return parseSharedPaths(lines.map(({ text: path }) => path)) ?? [];
 }
 
 /** A script is an executable regular file that names its interpreter. */
@@ -147,6 +161,7 @@ export async function readDefinitionFiles(folder: string, kind: TemplateKind, ur
   });
   if (kind === 'os' && repositories.length + mirrorLists.length === 0) throw badDefinition(at('repositories'), undefined, 'no repository');
 
+  const sharedText = await readOptionalText(at('shared_paths'));
   const environmentText = await readOptionalText(at('environment'));
   return {
     packageManager: manager,
@@ -171,6 +186,7 @@ export async function readDefinitionFiles(folder: string, kind: TemplateKind, ur
     },
     environment: environmentText === undefined ? undefined : readEnvironment(environmentText, at('environment')),
     scripts,
+    sharedPaths: sharedText === undefined ? undefined : readSharedPaths(sharedText, at('shared_paths')),
     summary: await single('summary', /^.{1,200}$/u),
     description: (await readOptionalText(at('description')))?.trim(),
   };

@@ -3,7 +3,7 @@ import { formatSize } from '../../core/sizes.js';
 import type { ContainerInfo } from '../../service/container-info.js';
 import type { ContainerQuota } from '../../service/container-quota.js';
 import { examples, type CommandHost } from '../command-host.js';
-import { formatFields } from '../output.js';
+import { formatFields, sharedPathsOwner } from '../output.js';
 
 function used(count: number | null, format: (count: number) => string): string {
   return count === null ? 'unknown' : format(count);
@@ -18,6 +18,11 @@ function quotaText(quota: ContainerQuota | null): string | null {
   return parts.filter((part) => part !== undefined).join(', ');
 }
 
+function idMapText({ uids, gids }: NonNullable<ContainerInfo['idMap']>): string {
+  const [users, groups] = [uids.join(' '), gids.join(' ')];
+  return users === groups ? users : `users ${users}, groups ${groups}`;
+}
+
 function infoText(info: ContainerInfo): string {
   const passthrough = info.passthrough === true ? 'yes' : `no (${info.passthroughReason ?? 'unknown'})`;
   return formatFields([
@@ -29,6 +34,8 @@ function infoText(info: ContainerInfo): string {
     ['passthrough', info.passthrough === null ? null : passthrough],
     ['private', `${formatSize(info.privateBytes)} in ${info.privateFiles} files`],
     ['links', String(info.links)],
+    ['id map', info.idMap === null ? null : idMapText(info.idMap)],
+    ['shared paths', `${info.sharedPaths.length === 0 ? 'none' : info.sharedPaths.join(' ')} (${sharedPathsOwner(info.sharedPathsFrom)})`],
     ['quota', quotaText(info.quota)],
     ['tree', info.tree],
     ['created', info.created],

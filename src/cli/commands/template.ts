@@ -1,11 +1,13 @@
 import { Command } from 'commander';
+import { sharedPathsOption } from '../../core/shared-paths.js';
 import { formatSize } from '../../core/sizes.js';
 import type { AddedTemplate } from '../../service/add-template.js';
 import { collect, examples, type CommandHost } from '../command-host.js';
-import { formatFields, formatTable } from '../output.js';
+import { formatFields, formatTable, sharedPathsOwner } from '../output.js';
 
 interface CreateOptions {
   readonly flavor?: string[];
+  readonly sharedPath?: string[];
   readonly refresh?: boolean;
 }
 
@@ -27,14 +29,17 @@ function addCreate(template: Command, host: CommandHost): void {
     .argument('<name>', 'name of a definition')
     .option('--flavor <flavor>', 'a flavor of the definition (may be given several times)', collect)
     .option('--refresh', 'make a new version of a template that is there')
+    .option('--shared-path <path>', 'share open files below this folder between containers (again for more; none: no folder)', collect)
     .addHelpText('after', examples('templatefs template create debian-12-x86_64', 'templatefs template create debian-12-x86_64 --refresh'))
     .action((name: string, options: CreateOptions, command: Command) =>
       host.run(command, async (session) => {
         const { createTemplate } = await import('../../service/create-template.js');
+        const shared = sharedPathsOption(options.sharedPath);
         const added = await createTemplate(session.context, {
           name,
           flavors: options.flavor ?? [],
           refresh: options.refresh === true,
+          ...(shared !== undefined && { shared }),
         });
         session.result(added, addedText);
         return 0;
@@ -49,6 +54,7 @@ function addImport(template: Command, host: CommandHost): void {
     .argument('<name>', 'name of the new template')
     .argument('<source>', 'a tar (plain, gz, xz or zst), a folder, or - for a tar on stdin')
     .option('--refresh', 'make a new version of a template that is there')
+    .option('--shared-path <path>', 'share open files below this folder between containers (again for more; none: no folder)', collect)
     .addHelpText(
       'after',
       examples(
@@ -60,7 +66,14 @@ function addImport(template: Command, host: CommandHost): void {
     .action((name: string, source: string, options: CreateOptions, command: Command) =>
       host.run(command, async (session) => {
         const { importTemplate } = await import('../../service/import-template.js');
-        session.result(await importTemplate(session.context, { name, source, refresh: options.refresh === true }), addedText);
+        const shared = sharedPathsOption(options.sharedPath);
+        const added = await importTemplate(session.context, {
+          name,
+          source,
+          refresh: options.refresh === true,
+          ...(shared !== undefined && { shared }),
+        });
+        session.result(added, addedText);
         return 0;
       }),
     );
@@ -111,6 +124,7 @@ function addInfo(template: Command, host: CommandHost): void {
             ['created', info.created],
             ['files', `${info.files} with ${formatSize(info.bytes)}, ${info.nodes} inodes in all`],
             ['objects', String(info.objects)],
+            ['shared paths', `${info.sharedPaths.length === 0 ? 'none' : info.sharedPaths.join(' ')} (${sharedPathsOwner(info.sharedPathsFrom)})`],
             ['tree', `${info.tree} (${formatSize(info.treeBytes)})`],
             ['containers', info.containers.length === 0 ? 'none' : info.containers.join(', ')],
           ]),
