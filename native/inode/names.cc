@@ -27,6 +27,14 @@ Result<bool> has_whiteout(Place place) {
     return true;
 }
 
+void keep_mtime(Place place, const HostStat& before) {
+    auto now = host_stat(place);
+    if (!now.ok()) return;
+    const statx_timestamp& mtime = now.value().stx_mtime;
+    if (mtime.tv_sec != before.stx_mtime.tv_sec || mtime.tv_nsec != before.stx_mtime.tv_nsec)
+        (void)restore_times(place, before).ok();
+}
+
 Result<void> make_inode(Place place, const Root::NewEntry& entry, uint32_t mode) {
     switch (mode & S_IFMT) {
         case S_IFREG: {
@@ -203,7 +211,7 @@ Result<void> Root::remove_entry(Folder& folder, std::string_view name, const Chi
     Place staged{area_.staging(), staged_name.c_str()};
     if (!S_ISDIR(child.file.type())) {
         if (!child.position) return host_unlink(target);
-        TRY(host_rename(target, staged, RENAME_WHITEOUT));
+        TRY(host_rename_leaving_whiteout(target, staged));
         return host_unlink(staged);
     }
     if (child.position) {
@@ -371,6 +379,15 @@ Result<void> Root::remove_name(Folder& folder, std::string_view name, Child& chi
     return {};
 }
 
+bool Root::can_make_zero_devices() {
+    if (!zero_devices_) {
+        std::string name = staging_name();
+        zero_devices_ = ::mknodat(area_.staging(), name.c_str(), S_IFCHR | 0600, 0) == 0;
+        if (*zero_devices_) (void)host_unlink({area_.staging(), name.c_str()}).ok();
+    }
+    return *zero_devices_;
+}
+
 Result<void> Root::unlink(Folder& folder, std::string_view name) {
     Child found = TRY(child(folder, name));
     if (S_ISDIR(found.file.type())) return Errno(EISDIR);
@@ -498,7 +515,12 @@ Result<void> Root::rename(Folder& from, std::string_view old_name, Folder& to, s
         // A folder cannot replace a device: they change places, and the whiteout is where it is needed, if it is.
         renamed = host_rename(old_place, new_place, RENAME_EXCHANGE);
     } else {
-        renamed = host_rename(old_place, new_place, leave_whiteout ? RENAME_WHITEOUT : 0);
+        renamed = leave_whiteout ? host_rename_leaving_whiteout(old_place, new_place) : host_rename(old_place, new_place, 0);
+    }
+    if (renamed.ok() && (exchange || whiteout_there)) {
+        // XFS changes the mtime of folders that change places.
+        if (source_is_dir) keep_mtime(new_place, source.stat);
+        if (exchange && target_is_dir) keep_mtime(old_place, target.stat);
     }
     if (renamed.ok()) renamed = note_renamed(intent);
     end_step(intent, renamed.ok());
@@ -516,7 +538,12 @@ Result<void> Root::note_renamed(const Intent& intent) {
     Node* to = nodes_.find(intent.other_folder);
     if (from == nullptr || to == nullptr) return Errno(ESTALE);
     const bool exchange = (intent.flags & kIntentExchange) != 0;
-    if (!exchange && (intent.flags & kIntentHidesTree) == 0) {
+    if (!exchange && (intent.flags & kIntentHidesTree) != 0) {
+        // A worker may have died before it could leave the whiteout.
+        DirRef pin = TRY(dir(*from));
+        Place old_place{pin->fd.get(), intent.name_bytes};
+        if (auto left = host_stat(old_place); !left.ok() && left.error_code() == ENOENT) TRY(make_whiteout(old_place));
+    } else if (!exchange) {
         // Where a folder changed places with a whiteout, nothing needs that whiteout at the old name.
         DirRef pin = TRY(dir(*from));
         Place old_place{pin->fd.get(), intent.name_bytes};

@@ -319,9 +319,9 @@ Result<Child> Root::tree_child(Folder& folder, uint32_t position) {
 }
 
 Result<void> Root::scan(Folder& folder) {
-    if (!folder.dir || !folder.origin || folder.dir->scanned) return {};
+    if (!folder.dir || folder.dir->scanned) return {};
     DirHandle& handle = *folder.dir;
-    handle.overridden.assign(folder.tree.data_b, false);
+    handle.overridden.assign(folder.origin ? folder.tree.data_b : 0, false);
     handle.subfolder_change = 0;
     UniqueFd fd = TRY(open_at(handle.fd.get(), ".", O_RDONLY | O_DIRECTORY));
     alignas(8) char buffer[16384];
@@ -335,7 +335,7 @@ Result<void> Root::scan(Folder& folder) {
             if (is_dot(entry->d_name)) continue;
             uint8_t type = entry->d_type;
             if (type == DT_UNKNOWN) type = static_cast<uint8_t>(IFTODT(TRY(host_stat({fd.get(), entry->d_name})).stx_mode));
-            auto position = tree_.find(folder.tree, entry->d_name);
+            auto position = folder.origin ? tree_.find(folder.tree, entry->d_name) : Result<uint32_t>(Errno(ENOENT));
             if (position.ok()) {
                 handle.overridden[position.value()] = true;
                 TreeEntry hidden = TRY(tree_.entry(folder.tree, position.value()));
@@ -429,6 +429,12 @@ Result<Attributes> Root::attributes(const File& file, const HostStat* known) {
             attributes.nlink = TRY(names_left(node, stat));
         } else if ((node.flags & kNodeMerged) == 0) {
             attributes.nlink = stat.stx_nlink;
+            if (stat.stx_nlink < 2) {
+                // The host does not count the subfolders (btrfs, overlayfs): the container sees what ext4 would say.
+                Folder folder = TRY(folder_of(file));
+                TRY(scan(folder));
+                attributes.nlink = static_cast<uint32_t>(2 + (folder.dir ? folder.dir->subfolder_change : 0));
+            }
         } else {
             Folder folder = TRY(folder_of(file));
             TRY(scan(folder));

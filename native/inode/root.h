@@ -145,6 +145,8 @@ public:
     Result<File> make(Folder& folder, std::string_view name, const NewEntry& entry);
     // An inode without a name (O_TMPFILE), which can be linked later.
     Result<File> make_unnamed(Folder& folder, const NewEntry& entry);
+    // Whether a container's own device 0:0 can be stored: overlayfs keeps those for itself.
+    bool can_make_zero_devices();
     Result<void> unlink(Folder& folder, std::string_view name);
     Result<void> rmdir(Folder& folder, std::string_view name);
     Result<void> link(File& file, Folder& folder, std::string_view name);
@@ -306,6 +308,7 @@ private:
     uint64_t whole_copy_limit_;
     uint32_t block_;  // of partial files
     std::vector<NodeIndex> shared_folders_;  // sorted
+    std::optional<bool> zero_devices_;       // once it was tried
 };
 
 }  // namespace templatefs

@@ -93,7 +93,8 @@ Result<bool> Root::settle_step(const Intent& intent) {
                 return stat.error();
             }
             auto info = TRY(read_node_info(at));
-            if (!info && is_whiteout_device(stat.value()) && !S_ISCHR(intent.mode)) return false;
+            // Also what may be a device 0:0 or a fifo that was half made: then it is made anew, over that.
+            if (!info && is_whiteout_device(stat.value())) return false;
             if (info && info->ino != intent.ino) return false;
             // Made at its place, perhaps not finished.
             NodeInfo own;

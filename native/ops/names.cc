@@ -32,6 +32,7 @@ Result<void> put_new(Operation& op, Folder& folder, std::string_view name, const
 Result<void> rename(Operation& op, uint64_t new_parent, unsigned flags) {
     std::string_view old_name = TRY(op.arguments().take_name());
     std::string_view new_name = TRY(op.arguments().take_name());
+    if ((flags & RENAME_WHITEOUT) != 0 && !op.root.can_make_zero_devices()) return Errno(EINVAL);
     Folder from = TRY(op.root.private_folder(op.node()));
     Folder to = TRY(op.root.private_folder(new_parent));
     if (!op.root.state().already_done()) TRY(op.root.rename(from, old_name, to, new_name, flags & ~uint32_t{RENAME_WHITEOUT}));

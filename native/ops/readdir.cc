@@ -118,7 +118,8 @@ Result<void> list_private(Operation& op, Folder& folder, uint64_t offset, Listin
     uint64_t host = (offset & kPrivate) != 0 ? to_host(offset) : 0;
     alignas(8) char buffer[32768];
     for (;;) {
-        if (handle.read_offset != host) TRY(checked(::lseek(handle.fd.get(), static_cast<off_t>(host), SEEK_SET)));
+        // btrfs shows entries that came after the descriptor was opened only once it is set to the start.
+        if (handle.read_offset != host || host == 0) TRY(checked(::lseek(handle.fd.get(), static_cast<off_t>(host), SEEK_SET)));
         // Until the buffer is used up the descriptor stands elsewhere than the last entry that was answered.
         handle.read_offset = ~0ULL;
         long size = ::syscall(SYS_getdents64, handle.fd.get(), buffer, sizeof buffer);

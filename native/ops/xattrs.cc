@@ -6,8 +6,11 @@
 namespace templatefs {
 namespace {
 
-// Our own xattrs do not exist for the container.
-bool is_hidden(std::string_view name) { return name.starts_with(kOwnXattrPrefix); }
+// How XFS shows ACLs a second time. Set in this form they would change behind the back of the kernel's cache.
+bool is_acl_of_xfs(std::string_view name) { return name == "trusted.SGI_ACL_FILE" || name == "trusted.SGI_ACL_DEFAULT"; }
+
+// Our own xattrs do not exist for the container; nor does what only some file systems of a store have.
+bool is_hidden(std::string_view name) { return name.starts_with(kOwnXattrPrefix) || is_acl_of_xfs(name); }
 
 bool has_tree_xattrs(const File& file) {
     return !file.is_private() || (file.node->flags & kNodePristine) != 0;
@@ -63,7 +66,7 @@ Result<void> op_setxattr(Operation& op) {
     auto in = TRY(op.arguments().take<fuse_setxattr_in>());
     std::string_view name = TRY(op.arguments().take_string());
     auto value = TRY(op.arguments().take_bytes(in.size));
-    if (is_hidden(name)) return Errno(EPERM);
+    if (is_hidden(name)) return Errno(is_acl_of_xfs(name) ? EOPNOTSUPP : EPERM);
     File file = TRY(op.root.file(op.node()));
     if (is_buried(op, file)) return Errno(ESTALE);
     TRY(op.root.materialize(file));

@@ -25,6 +25,8 @@ struct XattrArguments {  // struct xattr_args, include/uapi/linux/xattr.h
 
 // Set once the kernel has answered ENOSYS to one of the *xattrat calls.
 std::atomic<bool> no_xattrat{false};
+// Set once a rename has succeeded without RENAME_WHITEOUT that had failed with it.
+std::atomic<bool> no_rename_whiteout{false};
 
 // The entry through /proc, for kernels without *xattrat: an O_PATH descriptor is opened, whose /proc/self/fd name leads
 // to the entry itself even when that is a symlink or a device.
@@ -143,7 +145,32 @@ Result<void> host_link(Place from, Place to) {
 Result<void> host_unlink(Place place, int flags) { return checked_void(::unlinkat(place.folder, place.name, flags)); }
 
 Result<void> make_whiteout(Place place) {
-    return checked_void(::mknodat(place.folder, place.name, S_IFCHR | 0, makedev(0, 0)));
+    if (::mknodat(place.folder, place.name, S_IFCHR | 0, makedev(0, 0)) == 0) return {};
+    if (errno != EPERM) return Errno::last();
+    return checked_void(::mknodat(place.folder, place.name, S_IFIFO | 0, 0));
+}
+
+Result<void> host_rename_leaving_whiteout(Place from, Place to) {
+    if (!no_rename_whiteout.load(std::memory_order_relaxed)) {
+        auto renamed = host_rename(from, to, RENAME_WHITEOUT);
+        if (renamed.error_code() != EINVAL && renamed.error_code() != EPERM) return renamed;
+    }
+    auto there = host_stat(to);
+    if (!there.ok() && there.error_code() != ENOENT) return there.error();
+    if (there.ok()) {
+        TRY(host_rename(from, to, 0));
+        TRY(make_whiteout(from));
+    } else {
+        // One step again: a whiteout where nothing shows, then they change places.
+        TRY(make_whiteout(to));
+        auto exchanged = host_rename(from, to, RENAME_EXCHANGE);
+        if (!exchanged.ok()) {
+            (void)host_unlink(to).ok();
+            return exchanged;
+        }
+    }
+    no_rename_whiteout.store(true, std::memory_order_relaxed);
+    return {};
 }
 
 }  // namespace templatefs

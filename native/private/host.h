@@ -43,10 +43,17 @@ Result<void> restore_times(Place place, const HostStat& before);
 Result<void> host_rename(Place from, Place to, unsigned flags);
 Result<void> host_link(Place from, Place to);
 Result<void> host_unlink(Place place, int flags = 0);
-// mknodat(2) of the character device 0:0.
+// Makes what says "the tree's entry of this name is gone": the character device 0:0, or where the host's file system keeps
+// that for itself (overlayfs), a fifo of mode 0.
 Result<void> make_whiteout(Place place);
+// Renames so that a whiteout is left at `from`: one renameat2(2) where the host knows RENAME_WHITEOUT. Where it does not
+// (overlayfs), what was at `to` is replaced before the whiteout is there: a power loss in between shows the tree's entry
+// at `from` again, beside the new one.
+Result<void> host_rename_leaving_whiteout(Place from, Place to);
 
+// Whether it has the form of a whiteout; it is one if it has no node xattr.
 inline bool is_whiteout_device(const HostStat& stat) {
+    if (S_ISFIFO(stat.stx_mode)) return (stat.stx_mode & 07777) == 0;
     return S_ISCHR(stat.stx_mode) && stat.stx_rdev_major == 0 && stat.stx_rdev_minor == 0;
 }
 

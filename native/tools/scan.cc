@@ -35,7 +35,7 @@ std::string_view kind_of(const HostStat& stat, const std::optional<NodeInfo>& in
         case S_IFBLK:
             return "block";
         case S_IFIFO:
-            return "fifo";
+            return !info && is_whiteout_device(stat) ? "whiteout" : "fifo";
         default:
             return "socket";
     }

@@ -40,6 +40,9 @@ export function memberXattrs(records: PaxRecords, type: number, limits: XattrLim
   return { xattrs: [...values].map(([name, value]) => ({ name, value })), permissions };
 }
 
+/** XFS lists ACLs under these names, beside the ones by which every file system has them. */
+const ACLS_OF_XFS: ReadonlySet<string> = new Set(['trusted.SGI_ACL_FILE', 'trusted.SGI_ACL_DEFAULT']);
+
 function collect(records: PaxRecords, refuse: (rule: string) => never): Map<RawName, Buffer> {
   const values = new Map<RawName, Buffer>();
   for (const [key, value] of records.values) {
@@ -55,7 +58,7 @@ function collect(records: PaxRecords, refuse: (rule: string) => never): Map<RawN
     } else {
       continue;
     }
-    if (name.startsWith(OWN_XATTR_PREFIX)) continue;
+    if (name.startsWith(OWN_XATTR_PREFIX) || ACLS_OF_XFS.has(name)) continue;
     if (name.length === 0 || name.length > 255 || name.includes('\0')) refuse('it has an xattr whose name is not valid');
     if (bytes.length > MAX_VALUE_BYTES) refuse(`xattr ${JSON.stringify(name)} has ${bytes.length} bytes, more than 64 KiB`);
     values.set(name, bytes);

@@ -79,6 +79,30 @@ class Calls:
         maps[number].flush()
 
     @staticmethod
+    def rawmap(fd, length, prot, flags):
+        """mmap(2) as C programs do it: Python's own keeps a copy of the descriptor open as long as the mapping is."""
+        libc.mmap.restype = ctypes.c_void_p
+        address = libc.mmap(None, ctypes.c_size_t(length), prot, flags, fd, ctypes.c_long(0))
+        checked(-1 if address == ctypes.c_void_p(-1).value else 0)
+        return address
+
+    @staticmethod
+    def rawstore(address, data):
+        ctypes.memmove(ctypes.c_void_p(address), data, len(data))
+
+    @staticmethod
+    def rawsync(address, length):
+        checked(libc.msync(ctypes.c_void_p(address), ctypes.c_size_t(length), 4))
+
+    @staticmethod
+    def rawunmap(address, length):
+        checked(libc.munmap(ctypes.c_void_p(address), ctypes.c_size_t(length)))
+
+    @staticmethod
+    def ioctl(fd, number, data):
+        return fcntl.ioctl(fd, number, data)
+
+    @staticmethod
     def digest(path):
         with open(path, 'rb') as f:
             return hashlib.file_digest(f, 'sha256').hexdigest()
@@ -133,7 +157,7 @@ def encode(value):
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, os.stat_result):
-        return {name[3:]: getattr(value, name) for name in dir(value) if name.startswith('st_') and name != 'st_mtime_ns'} | {'mtimeNs': str(value.st_mtime_ns)}
+        return {name[3:]: getattr(value, name) for name in dir(value) if name.startswith('st_') and not name.endswith('_ns')} | {'mtimeNs': str(value.st_mtime_ns), 'ctimeNs': str(value.st_ctime_ns)}
     if isinstance(value, os.statvfs_result):
         return {name[2:]: getattr(value, name) for name in dir(value) if name.startswith('f_')}
     return value

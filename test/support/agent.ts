@@ -19,6 +19,7 @@ export interface Status {
   readonly rdev: number;
   readonly blocks: number;
   readonly mtimeNs: string;
+  readonly ctimeNs: string;
 }
 
 interface Reply {

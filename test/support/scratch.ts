@@ -5,8 +5,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll } from 'vitest';
 import { readMounts, type MountEntry } from '../../src/engine/mount-table.js';
 import { requireMountTests } from './project.js';
-import { killStarted, runProgram } from './run-program.js';
+import { killStarted, runOk, runProgram } from './run-program.js';
 import { TestStore } from './test-store.js';
+
+/** File systems on which a store may lie; `overlay` is what a store in a container lies on. */
+export type VolumeType = 'xfs' | 'btrfs' | 'tmpfs' | 'overlay';
 
 const END_WAIT_MS = 10_000;
 
@@ -17,12 +20,46 @@ const END_WAIT_MS = 10_000;
 export class Scratch {
   readonly folder: string;
   readonly #stores: TestStore[] = [];
+  readonly #volumes: string[] = [];
   #folders = 0;
+  #home: string;
 
   constructor() {
     this.folder = realpathSync(mkdtempSync(join(tmpdir(), 'templatefs-mount-test-')));
     // Tests of permissions go in as other users.
     chmodSync(this.folder, 0o711);
+    this.#home = this.folder;
+  }
+
+  /** Makes a file system of its own, and mounts it. @returns its folder */
+  async makeVolume(type: VolumeType): Promise<string> {
+    const path = this.makeFolder(`volume-${type}`);
+    this.#volumes.push(path);
+    if (type === 'tmpfs') {
+      await runOk('mount', ['-t', 'tmpfs', 'tmpfs', path]);
+    } else if (type === 'overlay') {
+      const [lower, upper, work] = ['lower', 'upper', 'work'].map((name) => this.makeFolder(name));
+      await runOk('mount', ['-t', 'overlay', 'overlay', '-o', `lowerdir=${lower},upperdir=${upper},workdir=${work}`, path]);
+    } else {
+      const image = this.path(`${type}.img`);
+      await runOk('truncate', ['--size', '2G', image]);
+      await runOk(`mkfs.${type}`, ['-q', image]);
+      await runOk('mount', ['-t', type, '-o', 'loop', image, path]);
+    }
+    chmodSync(path, 0o711);
+    return path;
+  }
+
+  /** From now on stores lie on a file system of their own. Its folder is fixed here, before it is mounted. */
+  useVolume(type: VolumeType): void {
+    const path = join(this.folder, 'home');
+    this.#home = path;
+    beforeAll(async () => {
+      const volume = await this.makeVolume(type);
+      mkdirSync(path);
+      this.#volumes.push(path);
+      await runOk('mount', ['--bind', volume, path]);
+    });
   }
 
   /** A path that nothing has yet. */
@@ -38,7 +75,7 @@ export class Scratch {
   }
 
   /** A store of its own; its folder is made by the first command. */
-  makeStore(path = this.path('store')): TestStore {
+  makeStore(path = join(this.#home, `${++this.#folders}-store`)): TestStore {
     const store = new TestStore(path);
     this.#stores.push(store);
     return store;
@@ -70,7 +107,7 @@ export class Scratch {
     const problems: string[] = [];
     for (const store of this.#stores) problems.push(...(await store.unmountAll()));
     const deadline = performance.now() + END_WAIT_MS;
-    while (performance.now() < deadline && (this.processes().length > 0 || this.mounts().length > 0)) await sleep(50);
+    while (performance.now() < deadline && (this.processes().length > 0 || this.mounts().some(({ mountpoint }) => !this.#volumes.includes(mountpoint)))) await sleep(50);
     for (const { pid, command } of this.processes()) {
       problems.push(`process ${pid} is left: ${command}`);
       try {
@@ -78,6 +115,10 @@ export class Scratch {
       } catch {
         // It has ended since.
       }
+    }
+    for (const volume of this.#volumes.reverse()) {
+      const ended = await runProgram('umount', ['--', volume]);
+      if (ended.status !== 0 && this.mounts().some(({ mountpoint }) => mountpoint === volume)) problems.push(ended.stderr);
     }
     for (const { mountpoint, type } of this.mounts()) {
       problems.push(`a ${type} is left mounted at ${mountpoint}`);
@@ -89,10 +130,18 @@ export class Scratch {
   }
 }
 
+function volumeType(name: string): VolumeType {
+  const type = (['xfs', 'btrfs', 'tmpfs', 'overlay'] as const).find((known) => known === name);
+  if (type === undefined) throw new Error(`TEMPLATEFS_TEST_VOLUME names no file system: ${name}`);
+  return type;
+}
+
 /** To be called at the top of a test file. */
 export function useScratch(): Scratch {
   const scratch = new Scratch();
   beforeAll(requireMountTests);
+  const volume = process.env['TEMPLATEFS_TEST_VOLUME'];
+  if (volume !== undefined) scratch.useVolume(volumeType(volume));
   afterAll(() => scratch.cleanUp());
   return scratch;
 }
