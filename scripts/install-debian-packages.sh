@@ -28,16 +28,15 @@ test  | rsync           | program that is run on roots
 test  | cpio            | program that is run on roots
 test  | stress-ng       | its stressors of files, with --verify
 test  | fio             | writes and reads that verify their data
-test  | e2fsprogs       | mkfs.ext4: what programs do on a root is compared with what they do there
+test  | e2fsprogs       | mkfs.ext4 for a scratch file system, also in benchmarks
+test  | xfsprogs        | mkfs.xfs: the same with reflink
+test  | btrfs-progs     | mkfs.btrfs: the same with reflink and quotas
 programs | sqlite3      | reads the database of rpm
 programs | postgresql   | server, pgbench and pg_amcheck: a database on a root
 programs | rpm          | rpm and rpmbuild: a database of packages on a root
 programs | dbench       | the load of a file server
 programs | ccache       | the cache of a compiler on a root
 bench | fuse-overlayfs  | peer in the benchmarks
-test  | e2fsprogs       | mkfs.ext4 for a scratch file system, also in benchmarks
-test  | xfsprogs        | mkfs.xfs: the same with reflink
-test  | btrfs-progs     | mkfs.btrfs: the same with reflink and quotas
 '
 
 fail() {

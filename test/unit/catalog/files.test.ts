@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { formatContainerFile, parseContainerFile, type ContainerFile } from '../../../src/catalog/container-file.js';
-import type { TemplateRecord } from '../../../src/catalog/records.js';
-import { formatTemplateFile, parseTemplateFile } from '../../../src/catalog/template-file.js';
+import { formatTemplateFile, parseTemplateFile, type TemplateFile } from '../../../src/catalog/template-file.js';
 import { DIGEST } from './temporary-store.js';
 
 const CONTAINER: ContainerFile = {
@@ -10,16 +9,24 @@ const CONTAINER: ContainerFile = {
   tree: DIGEST,
   created: '2026-11-22T08:00:00.000Z',
   shared: ['/usr', '/opt/ä%b\n'],
+  ids: { uids: [{ container: 0, host: 100_000, size: 65_536 }, { container: 70_000, host: 1000, size: 1 }], gids: [{ container: 0, host: 5, size: 6 }] },
   quotaSizeBytes: 10 * 1024 ** 3,
   other: [{ key: 'later', value: 'kept as it is' }],
 };
+
+const HEAD = `templatefs-container 1\nname c\ntemplate t\ncreated x\ntree ${DIGEST}\n`;
 
 describe('container file', () => {
   test('is read back as it was', () => {
     const text = formatContainerFile(CONTAINER);
     expect(text).toMatch(/^templatefs-container 1\nname c1\n/);
     expect(text).toContain('shared /opt/%C3%A4%25b%0A\n');
+    expect(text).toContain('uid-map 0 100000 65536\nuid-map 70000 1000 1\ngid-map 0 5 6\n');
     expect(parseContainerFile(text, 'f')).toEqual(CONTAINER);
+    for (const shared of [null, []]) {
+      const other = { ...CONTAINER, shared, ids: null };
+      expect(parseContainerFile(formatContainerFile(other), 'f')).toEqual(other);
+    }
   });
 
   test.each([
@@ -30,6 +37,10 @@ describe('container file', () => {
     ['a missing line', 'templatefs-container 1\nname c1\n', /no line for template|no line for tree/],
     ['a second name', 'templatefs-container 1\nname c1\nname c2\n', /two lines for name/],
     ['a tree that is a path', `templatefs-container 1\nname c\ntemplate t\ncreated x\ntree ../x\n`, /tree is no digest/],
+    ['a shared path that is none', `${HEAD}shared usr\n`, /shared has no absolute path/],
+    ['none among shared paths', `${HEAD}shared /usr\nshared none\n`, /shared has no absolute path/],
+    ['a map of users alone', `${HEAD}uid-map 0 1 1\n`, /maps for users or for groups/],
+    ['ranges that overlap', `${HEAD}uid-map 0 1 2\nuid-map 1 9 1\ngid-map 0 1 1\n`, /uid-map are no map of ids/],
     ['a broken escape', 'templatefs-container 1\nname %4\n', /line 2: a % without two hex digits/],
   ])('refuses %s', (_what, text, message) => {
     expect(() => parseContainerFile(text, 'private/c1/container')).toThrow(
@@ -40,7 +51,7 @@ describe('container file', () => {
 });
 
 describe('template file', () => {
-  const template: TemplateRecord = {
+  const template: TemplateFile = {
     name: 'debian',
     version: 3,
     tree: DIGEST,
@@ -49,11 +60,12 @@ describe('template file', () => {
     created: '2026-11-22T08:00:00.000Z',
     source: 'folder /srv/ä b',
     definition: '{"name":"debian","flavors":[]}',
+    shared: ['/usr', '/srv/app'],
   };
 
   test('is read back as it was', () => {
     expect(parseTemplateFile(formatTemplateFile(template), 'f')).toEqual(template);
-    const imported = { ...template, definition: null };
+    const imported = { ...template, definition: null, shared: null };
     expect(parseTemplateFile(formatTemplateFile(imported), 'f')).toEqual(imported);
   });
 

@@ -14,7 +14,7 @@ const TEMPLATE: TemplateRecord = {
 
 function addContainer(paths: StorePaths, name: string, template: string): void {
   mkdirSync(paths.privateArea(name));
-  writeFileSync(paths.containerFile(name), formatContainerFile({ name, template, tree: DIGEST, created: 'later', shared: [], other: [] }));
+  writeFileSync(paths.containerFile(name), formatContainerFile({ name, template, tree: DIGEST, created: 'later', shared: null, ids: null, other: [] }));
 }
 
 describe('rebuildCatalog', () => {
@@ -22,7 +22,7 @@ describe('rebuildCatalog', () => {
     const paths = temporaryStore();
     writeFileSync(paths.catalog, 'garbage');
     writeFileSync(paths.tree(DIGEST), '');
-    writeFileSync(paths.templateRecord('debian'), formatTemplateFile(TEMPLATE));
+    writeFileSync(paths.templateRecord('debian'), formatTemplateFile({ ...TEMPLATE, shared: null }));
     writeFileSync(paths.templateRecord('broken'), 'nothing');
     addContainer(paths, 'c1', 'debian');
     addContainer(paths, 'c2', 'lost');

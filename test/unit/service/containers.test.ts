@@ -42,7 +42,7 @@ asRoot('create and destroy', () => {
     const { paths, context } = await storeWithTemplate();
     const created = await createContainer(context, { name: 'c1', template: 't', quotaSizeBytes: 1024 });
     expect(readContainerFile(paths.containerFile('c1'))).toEqual({
-      name: 'c1', template: 't', tree: created.tree, created: created.created, shared: [], quotaSizeBytes: 1024, other: [],
+      name: 'c1', template: 't', tree: created.tree, created: created.created, shared: null, ids: null, quotaSizeBytes: 1024, other: [],
     });
     expect(readdirSync(paths.privateArea('c1')).sort()).toEqual(['container', 'inodes', 'root', 'staging']);
     expect(await listContainers(context)).toEqual([{ name: 'c1', ostemplate: 't', state: 'stopped', root: null }]);

@@ -62,6 +62,7 @@ describe('an OS template', () => {
       'os/default/description': 'Two\nlines\n',
       'os/default/osrelease': '6.1.0\n',
       'os/default/upgradable_versions': '10\n11\n',
+      'os/default/shared_paths': '# comment\n/usr\n/srv/app/\n',
     });
     await write({ 'os/default/post-cache': '#!/bin/sh\ntrue\n' }, 0o755);
     expect(await load()).toEqual({
@@ -86,6 +87,7 @@ describe('an OS template', () => {
       description: 'Two\nlines',
       osRelease: '6.1.0',
       upgradableVersions: ['10', '11'],
+      sharedPaths: ['/usr', '/srv/app'],
     });
   });
 
@@ -129,6 +131,8 @@ describe('a definition that is wrong names file and line', () => {
     ['a relative keyring', { 'os/default/keys': 'debian.gpg\n' }, 'os/default/keys:1', /keyring/],
     ['a line that is no variable', { 'os/default/environment': 'A=1\nexport B=2\n' }, 'os/default/environment:2', /NAME=VALUE/],
     ['a variable twice', { 'os/default/environment': 'A=1\nA=2\n' }, 'os/default/environment:2', /twice/],
+    ['a shared path that is none', { 'os/default/shared_paths': '/usr\nopt\n' }, 'os/default/shared_paths:2', /opt/],
+    ['no shared path', { 'os/default/shared_paths': '#\n' }, 'os/default/shared_paths', /names no path/],
     ['a release that is none', { 'os/default/upgradable_versions': '11\nbuster\n' }, 'os/default/upgradable_versions:2', /buster/],
     ['Windows line ends', { 'os/default/packages': 'one\r\ntwo\r\n' }, 'os/default/packages:1', /carriage return/],
     ['a NUL byte', { 'os/default/packages': 'one\ntw\0o\n' }, 'os/default/packages:2', /control character/],
