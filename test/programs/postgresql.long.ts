@@ -74,6 +74,11 @@ class Cluster {
     }
   }
 
+  /** All data as SQL, without the two lines that have a new random key each time. */
+  async dump(): Promise<string> {
+    return (await this.run('pg_dump')).replace(/^\\(un)?restrict .*$/gm, '');
+  }
+
   async load(seconds: number): Promise<void> {
     await this.run('pgbench', '-c', '4', '-j', '2', '-T', String(seconds), '--no-vacuum');
   }
@@ -116,7 +121,8 @@ test.each(VARIANTS)('PostgreSQL: pgbench, pg_amcheck, crash and recovery, $name'
       await cluster.check();
     }
   });
-  const dumps = [await old.run('pg_dump'), await made.run('pg_dump')];
+  const dumps = [await old.dump(), await made.dump()];
+  for (const dump of dumps) expect(dump).toMatch(/^COPY public.pgbench_accounts /m);
   for (const cluster of [old, made]) {
     await cluster.stop();
     await cluster.run('pg_checksums', '--check', '-D', cluster.data);
@@ -124,7 +130,7 @@ test.each(VARIANTS)('PostgreSQL: pgbench, pg_amcheck, crash and recovery, $name'
   await root.expectTemplateUntouched();
   for (const [number, cluster] of [old, made].entries()) {
     await cluster.start();
-    expect((await cluster.run('pg_dump')) === dumps[number], 'the dump after a remount is that before it').toBe(true);
+    expect((await cluster.dump()) === dumps[number], 'the dump after a remount is that before it').toBe(true);
     await cluster.stop();
   }
 });
