@@ -46,7 +46,7 @@ asRoot('create and destroy', () => {
     });
     expect(readdirSync(paths.privateArea('c1')).sort()).toEqual(['container', 'inodes', 'root', 'staging']);
     expect(await listContainers(context)).toEqual([{ name: 'c1', ostemplate: 't', state: 'stopped', root: null }]);
-    expect(await containerInfo(context, 'c1')).toMatchObject({ state: 'stopped', privateFiles: 0, enginePid: null, quota: { sizeBytes: 1024, inodes: null }, stale: null });
+    expect(await containerInfo(context, 'c1')).toMatchObject({ state: 'stopped', privateFiles: 0, enginePid: null, quota: { sizeBytes: 1024, inodes: null, usedBytes: 0, usedInodes: 1, enforcedBy: 'engine' }, stale: null });
 
     expect(await destroyContainer(context, { name: 'c1', dryRun: true })).toMatchObject({ destroyed: false });
     expect(await destroyContainer(context, { name: 'c1' })).toMatchObject({ destroyed: true });

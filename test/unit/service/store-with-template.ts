@@ -52,7 +52,7 @@ export async function storeWithTemplate(): Promise<{ paths: StorePaths; context:
   const notices: string[] = [];
   const context: ServiceContext = { paths, waitMs: 0, onNotice: (text) => notices.push(text) };
   await addExample(context, 't');
-  fakeEngine('exit 0');
+  fakeEngine('if [ "$1" = area ]; then printf "used_bytes 0\\nused_inodes 1\\nenforced_by engine\\n"; fi; exit 0');
   return { paths, context, notices };
 }
 
