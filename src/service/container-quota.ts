@@ -2,6 +2,7 @@ import { readContainerFile, formatContainerFile, type ContainerFile } from '../c
 import { HeldLocks } from '../catalog/lock.js';
 import { writeFileDurably } from '../catalog/write-file-durably.js';
 import { TemplatefsError } from '../core/errors.js';
+import type { StorePaths } from '../core/store-paths.js';
 import { engineState, settledEngineState } from '../engine/engine-state.js';
 import { engineQuota, stoppedQuota, type QuotaChange, type QuotaLimit, type QuotaUse } from '../engine/quota.js';
 import { openForReading, openForWriting, type ServiceContext } from './context.js';
@@ -39,11 +40,21 @@ function limits(file: ContainerFile): { sizeBytes: QuotaLimit; inodes: QuotaLimi
   return { sizeBytes: file.quotaSizeBytes ?? null, inodes: file.quotaInodes ?? null };
 }
 
+/** A worker that is replaced while it is asked does not answer; its successor does. */
+async function askEngine(paths: StorePaths, name: string): Promise<QuotaUse> {
+  try {
+    return await engineQuota(paths, name);
+  } catch (error) {
+    if (!(error instanceof TemplatefsError && error.code === 'ENGINE_FAILED')) throw error;
+    return await engineQuota(paths, name);
+  }
+}
+
 /** Limits and use, mounted or not. @throws INTEGRITY, ENGINE_FAILED */
 export async function quotaOf(context: ServiceContext, name: string): Promise<ContainerQuota> {
   const { paths } = context;
   const found = await engineState(paths, name);
-  const use = found.state === 'mounted' ? await engineQuota(paths, name) : await stoppedQuota(paths, name);
+  const use = found.state === 'mounted' ? await askEngine(paths, name) : await stoppedQuota(paths, name);
   return { ...limits(settings(context, name)), ...use };
 }
 
