@@ -16,7 +16,7 @@
 namespace templatefs {
 namespace {
 
-// So many workers in a row that die without having served one request: the next will not do better.
+// So many workers in a row that die before they can serve: the next will not do better.
 constexpr int kMaxFruitlessWorkers = 50;
 
 void write_state(const EngineParts& parts, pid_t worker, const StateHeader& header) {
@@ -132,7 +132,8 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
             return 1;
         }
         header->restarts++;
-        fruitless = header->requests == served_before ? fruitless + 1 : 0;
+        // A worker that was ready and then killed while nobody used the root has done nothing wrong.
+        fruitless = !is_live && header->requests == served_before ? fruitless + 1 : 0;
         if (fruitless > kMaxFruitlessWorkers) {
             std::fprintf(stderr, "templatefs-engine: workers of %s die without serving, giving up\n", parts.container.c_str());
             ::umount2(parts.mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);

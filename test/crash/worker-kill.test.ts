@@ -1,4 +1,6 @@
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { PYTHON, supportFile } from '../support/project.js';
@@ -87,5 +89,14 @@ describe('a worker that is killed at random under load', () => {
     } finally {
       load.kill();
     }
+  });
+
+  test('goes on when it is killed again and again while nobody uses the root', async () => {
+    const store = scratch.makeStore();
+    await store.make(await buildRoot(scratch.path('template')), 'c1');
+    const root = await store.mount('c1');
+    for (let kill = 0; kill < 60; kill += 1) await store.killWorker('c1');
+    expect((await store.info('c1')).engineRestarts).toBe(60);
+    expect(readFileSync(join(root, 'usr/lib/file'), 'utf8')).toBe('from the template\n');
   });
 });
