@@ -1,6 +1,7 @@
 #include "inode/shared_state.h"
 
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -26,6 +27,7 @@ Result<UniqueFd> SharedState::create() {
     header->magic = kStateMagic;
     header->version = kStateVersion;
     header->header_size = sizeof(StateHeader);
+    if (::getrandom(&header->generation, sizeof header->generation, 0) < 0) return Errno::last();
     header->slots = (sizeof(StateHeader) + 4095) & ~4095ULL;
     header->brk = header->slots + kMaxChunks * sizeof(Offset);
     ::munmap(header, sizeof(StateHeader));

@@ -78,7 +78,7 @@ struct StateHeader {
     uint64_t flags;
     uint32_t passthrough;        // 1 when the kernel takes backing files
     uint32_t passthrough_error;  // why not: an errno; ENOSYS the kernel does not offer it, ECANCELED it is turned off
-    uint32_t reserved;
+    uint32_t generation;         // of every nodeid of this mount: a file handle of another mount must not open one of ours
     uint32_t max_write;
 
     uint64_t next_nodeid;

@@ -31,6 +31,7 @@ Result<fuse_entry_out> make_entry(Root& root, const File& file, const HostStat* 
     entry.attr_valid = attribute_seconds(root, file);
     entry.attr = to_fuse_attr(TRY(root.attributes(file, known)));
     entry.nodeid = file.nodeid();
+    entry.generation = root.header().generation;
     entry.entry_valid = kForever;
     if (file.node != nullptr) root.count_lookup(*file.node);
     return entry;

@@ -12,6 +12,7 @@ import hashlib
 import json
 import mmap
 import os
+import struct
 import sys
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -49,6 +50,23 @@ class Calls:
     @staticmethod
     def linkfd(fd, path):
         return checked(libc.linkat(-100, os.fsencode(f'/proc/self/fd/{fd}'), -100, os.fsencode(path), 0x400))
+
+    @staticmethod
+    def handle(path):
+        """name_to_handle_at(2): a struct file_handle."""
+        found = ctypes.create_string_buffer(struct.pack('iI', 128, 0), 8 + 128)
+        mount = ctypes.c_int()
+        checked(libc.name_to_handle_at(-100, os.fsencode(path), found, ctypes.byref(mount), 0))
+        return found.raw[:8 + struct.unpack_from('i', found.raw)[0]]
+
+    @staticmethod
+    def openhandle(path, handle, flags):
+        """open_by_handle_at(2), on the file system of `path`."""
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            return checked(libc.open_by_handle_at(folder, handle, flags))
+        finally:
+            os.close(folder)
 
     @staticmethod
     def makedev(major, minor):
