@@ -115,7 +115,7 @@ Result<void> Root::resize(const File& file, uint64_t size) {
     OpenFile& content = *TRY(open_data(file, true));
     TRY(checked_void(::ftruncate(content.fd.get(), static_cast<off_t>(size))));
     TRY(count_content(file, content.fd.get()));
-    // In this order: a cut in between leaves a file that is shorter than what shows, which mend_size() sets right.
+    // In this order: a cut in between leaves a file that is shorter than what shows, which mend_content() sets right.
     if (content.object.valid() && size < content.shown) return set_shown(file, content, size);
     return {};
 }

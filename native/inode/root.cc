@@ -92,7 +92,7 @@ Result<void> Root::load_indexed() {
             if (!removed.ok() && removed.error_code() != EROFS) return removed;
             continue;
         }
-        TRY(mend_size(place, stat, *info));
+        TRY(mend_content(place, stat, *info));
         if (info->ino >= kFirstPrivateIno) continue;
         Node* node = TRY(nodes_.create(info->ino, info->ino));
         node->mode = stat.stx_mode & S_IFMT;
@@ -236,14 +236,16 @@ Result<PinnedPlace> Root::place(Node& node) {
     return place;
 }
 
-// What a truncation that was cut short left: the host inode and its xattr do not agree.
-Result<void> Root::mend_size(Place place, const HostStat& stat, NodeInfo& info) {
+// What a truncation that was cut short, or a power loss, left: the host inode and its xattr do not agree.
+Result<void> Root::mend_content(Place place, const HostStat& stat, NodeInfo& info) {
     if (info.is_link() && stat.stx_size != info.object.size) {
         // A truncating open, before the link became a file of its own.
         UniqueFd fd = TRY(open_at(place.folder, place.name, O_WRONLY));
         return checked_void(::ftruncate(fd.get(), static_cast<off_t>(info.object.size)));
     }
-    if (info.is_partial() && stat.stx_size < info.object.size) {
+    if (!info.is_partial()) return {};
+    TRY(drop_unwritten(TRY(open_at(place.folder, place.name, O_RDWR)).get()));
+    if (stat.stx_size < info.object.size) {
         info.object.size = stat.stx_size;
         return write_node_info(place, info);
     }
@@ -260,7 +262,7 @@ Result<Node*> Root::note_entry(Node& parent, std::string_view name, const HostSt
         TRY(write_node_info(place, *info));
     }
     if (Node* known = nodes_.find_ino(info->ino)) return known;
-    TRY(mend_size(place, stat, *info));
+    TRY(mend_content(place, stat, *info));
     uint64_t nodeid = info->ino < kFirstPrivateIno && nodes_.find(info->ino) == nullptr ? info->ino : 0;
     if (info->origin != kNoOrigin && info->origin >= tree_.node_count()) return Errno(EUCLEAN);
     Node* node = TRY(nodes_.create(nodeid, info->ino));

@@ -235,7 +235,7 @@ private:
     Result<void> load_indexed();
     Result<uint64_t> new_ino();
     std::string staging_name();
-    Result<void> mend_size(Place place, const HostStat& stat, NodeInfo& info);
+    Result<void> mend_content(Place place, const HostStat& stat, NodeInfo& info);
     Result<void> restore_link(Place place, const Intent& intent);
     Result<void> fill_content(Place place, NodeInfo& info, Intent& intent, bool truncate);
     // The descriptors of the content, kept open.

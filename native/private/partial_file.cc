@@ -1,5 +1,9 @@
 #include "private/partial_file.h"
 
+#include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -71,6 +75,34 @@ Result<bool> shows_object(const PartialFile& file, uint64_t block) {
 bool is_one_hole(int own) {
     auto data = seek(own, 0, SEEK_DATA);
     return data.ok() && data.value() == kNone;
+}
+
+Result<void> drop_unwritten(int own) {
+    // What is in the page cache only is written first: then whatever is still unwritten has no data.
+    TRY(checked_void(::fdatasync(own)));
+    constexpr uint32_t kExtents = 128;
+    alignas(fiemap) std::byte room[sizeof(fiemap) + kExtents * sizeof(fiemap_extent)];
+    for (uint64_t at = 0;;) {
+        fiemap request{};
+        request.fm_start = at;
+        request.fm_length = FIEMAP_MAX_OFFSET - at;
+        request.fm_extent_count = kExtents;
+        std::memcpy(room, &request, sizeof request);
+        // tmpfs knows none of this, and nothing of it outlives a power loss.
+        if (::ioctl(own, FS_IOC_FIEMAP, room) < 0) return errno == EOPNOTSUPP || errno == ENOTTY ? Result<void>() : Errno::last();
+        std::memcpy(&request, room, sizeof request);
+        for (uint32_t i = 0; i < request.fm_mapped_extents; i++) {
+            fiemap_extent extent;
+            std::memcpy(&extent, room + sizeof request + i * sizeof extent, sizeof extent);
+            at = extent.fe_logical + extent.fe_length;
+            if ((extent.fe_flags & FIEMAP_EXTENT_UNWRITTEN) != 0) {
+                TRY(checked_void(::fallocate(own, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(extent.fe_logical),
+                                             static_cast<off_t>(extent.fe_length))));
+            }
+            if ((extent.fe_flags & FIEMAP_EXTENT_LAST) != 0) return {};
+        }
+        if (request.fm_mapped_extents == 0) return {};
+    }
 }
 
 Result<size_t> read_partial(const PartialFile& file, std::span<std::byte> to, uint64_t offset) {
