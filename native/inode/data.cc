@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,8 +10,6 @@
 
 namespace templatefs {
 namespace {
-
-constexpr long kTmpfsMagic = 0x01021994;  // TMPFS_MAGIC
 
 Result<size_t> read_file(int fd, std::span<std::byte> to, uint64_t offset) {
     size_t got = 0;
@@ -139,24 +136,41 @@ Result<void> Root::allocate(const File& file, int mode, uint64_t offset, uint64_
         TRY(count_content(file, content.fd.get()));
         return done;
     };
-    if (!content.object.valid() || offset >= content.shown) return host(offset, length);
+    if (!content.object.valid()) return host(offset, length);
+    // Where blocks may show the object, nothing may be preallocated: a host calls a preallocated block a hole, until a
+    // read of its neighbours brings it into the page cache; then it is data, and zeros.
+    const uint64_t mask = uint64_t{block_} - 1;
+    const uint64_t limit = (content.shown + mask) & ~mask;
+    if (offset >= limit) return host(offset, length);
     const uint64_t end = offset + length;
-    if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) != 0) {
+    const auto zero = [&](uint64_t to) -> Result<void> {
+        if (to <= offset) return {};
+        TRY(check_allocation(content.fd.get(), offset, to - offset));
+        auto written = write_zeros(partial(content), offset, to);
+        TRY(count_content(file, content.fd.get()));
+        return written;
+    };
+    if ((mode & FALLOC_FL_PUNCH_HOLE) != 0) {
         // A hole would show the object.
-        if (end < content.shown) {
-            TRY(check_allocation(content.fd.get(), offset, length));
-            auto written = write_zeros(partial(content), offset, end);
-            TRY(count_content(file, content.fd.get()));
-            return written;
-        }
+        if (end < content.shown) return zero(end);
         TRY(host(offset, length));
-        return set_shown(file, content, offset);
+        return offset < content.shown ? set_shown(file, content, offset) : Result<void>();
     }
-    // Blocks without data are still holes for us; but tmpfs may turn them into zeros when it swaps.
-    struct statfs where;
-    TRY(checked_void(::fstatfs(content.fd.get(), &where)));
-    if (static_cast<long>(where.f_type) != kTmpfsMagic) return host(offset, length);
-    return end > content.shown ? host(content.shown, end - content.shown) : Result<void>();
+    const uint64_t size = TRY(host_stat_of(content.fd.get())).stx_size;
+    if ((mode & FALLOC_FL_ZERO_RANGE) != 0) {
+        if (end < content.shown) return zero(end);
+        const uint64_t first = (offset + mask) & ~mask;  // of the blocks of which nothing needs to stay
+        TRY(zero(std::min({first, end, size})));
+        if (first < content.shown) {
+            TRY(host(first, end - first));
+            return set_shown(file, content, first);
+        }
+    }
+    const uint64_t from = std::max(offset, limit);
+    if (end > from) return host(from, end - from);
+    if ((mode & FALLOC_FL_KEEP_SIZE) != 0 || end <= size) return {};
+    TRY(checked_void(::ftruncate(content.fd.get(), static_cast<off_t>(end))));
+    return count_content(file, content.fd.get());
 }
 
 Result<size_t> Root::copy_range(const File& from, uint64_t from_offset, const File& to, uint64_t to_offset,

@@ -21,7 +21,7 @@ beforeAll(async () => {
   template = scratch.makeFolder('template');
   for (const top of ['usr', 'data']) {
     mkdirSync(join(template, top));
-    for (const name of ['big', 'first', 'whole', 'cut', 'old']) writeFileSync(join(template, top, name), randomBytes(name === 'big' ? BIG_BYTES : 3 * MIB));
+    for (const name of ['big', 'first', 'whole', 'cut', 'old', 'reserved']) writeFileSync(join(template, top, name), randomBytes(name === 'big' ? BIG_BYTES : 3 * MIB));
     for (let i = 0; i < 6; i++) writeFileSync(join(template, top, `random${i}`), randomBytes(2 * MIB + i * 777));
     await runOk('truncate', ['--size', String(6 * MIB), join(template, top, 'random5')]);
   }
@@ -44,6 +44,13 @@ describe.each(['usr', 'data'])('a large template file in /%s', (top) => {
     closeSync(fd);
     // A file system with reflinks shares the blocks instead, and calls them allocated.
     if (privateBlocks(`${top}/big`) < BIG_BYTES) expect(privateBlocks(`${top}/big`)).toBeLessThan(MIB);
+  });
+
+  // A host calls a preallocated block a hole until a read of its neighbours brings it into the page cache.
+  test('reserved space shows the object, whatever of the host file is in the page cache', async () => {
+    const path = join(top, 'reserved');
+    const host = join(store.path, 'private/c1/root', path);
+    expect(await runOk(PYTHON, [supportFile('reserve_space.py'), join(root, path), host])).toBe('same\n'.repeat(3));
   });
 
   test('readers from before see what DESIGN promises: new bytes in a mutable path, the old ones in a shared path', () => {
