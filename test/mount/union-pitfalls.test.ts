@@ -114,7 +114,7 @@ test('a file handle of another mount opens nothing, also when its number is in u
   }
 });
 
-test('32,000 files open at once cost the engine no descriptors', { timeout: 300_000 }, async () => {
+test('32,000 files open at once cost the engine no descriptors', { timeout: 900_000 }, async () => {
   const limit = `ulimit -n ${OPENED_BY_EACH + 100} && exec "$@"`;
   const command = ['-c', limit, 'sh', PYTHON, supportFile('union_pitfalls.py'), 'open_at_once', join(root, 'data'), String(OPENED_BY_EACH)];
   const children = Array.from({ length: OPENING_PROCESSES }, () => spawn('sh', command, { stdio: ['pipe', 'pipe', 'inherit'] }));
