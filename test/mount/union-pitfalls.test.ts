@@ -118,6 +118,7 @@ test('32,000 files open at once cost the engine no descriptors', { timeout: 900_
   const limit = `ulimit -n ${OPENED_BY_EACH + 100} && exec "$@"`;
   const command = ['-c', limit, 'sh', PYTHON, supportFile('union_pitfalls.py'), 'open_at_once', join(root, 'data'), String(OPENED_BY_EACH)];
   const children = Array.from({ length: OPENING_PROCESSES }, () => spawn('sh', command, { stdio: ['pipe', 'pipe', 'inherit'] }));
+  const ended = children.map((child) => new Promise((resolve) => child.once('close', resolve)));
   try {
     const readers = children.map((child) => createInterface({ input: child.stdout })[Symbol.asyncIterator]());
     const next = async (): Promise<unknown[]> =>
@@ -127,7 +128,7 @@ test('32,000 files open at once cost the engine no descriptors', { timeout: 900_
     await store.killWorker(name);
     for (const child of children) child.stdin.end();
     expect(await next()).toEqual(children.map(() => ({ written: Math.ceil((OPENED_BY_EACH - 1) / 3) })));
-    await Promise.all(children.map((child) => new Promise((resolve) => child.once('close', resolve))));
+    expect(await Promise.all(ended)).toEqual(children.map(() => 0));
   } finally {
     for (const child of children) child.kill('SIGKILL');
   }
