@@ -127,12 +127,29 @@ Result<uint64_t> Root::seek_content(const File& file, uint64_t offset, int whenc
     return static_cast<uint64_t>(found);
 }
 
+namespace {
+
+// tmpfs knows no FALLOC_FL_ZERO_RANGE: a hole reads as zeros, too.
+Result<void> allocate_on_host(int fd, int mode, uint64_t from, uint64_t size) {
+    const auto offset = static_cast<off_t>(from);
+    const auto length = static_cast<off_t>(size);
+    auto done = checked_void(::fallocate(fd, mode, offset, length));
+    if (done.error_code() != EOPNOTSUPP || (mode & ~FALLOC_FL_KEEP_SIZE) != FALLOC_FL_ZERO_RANGE) return done;
+    TRY(checked_void(::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length)));
+    struct stat stat;
+    TRY(checked_void(::fstat(fd, &stat)));
+    if ((mode & FALLOC_FL_KEEP_SIZE) != 0 || stat.st_size >= offset + length) return {};
+    return checked_void(::ftruncate(fd, offset + length));
+}
+
+}  // namespace
+
 Result<void> Root::allocate(const File& file, int mode, uint64_t offset, uint64_t length) {
     OpenFile& content = *TRY(open_data(file, true));
     const auto host = [&](uint64_t from, uint64_t size) -> Result<void> {
         constexpr int kTakesNothing = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE;
         if ((mode & kTakesNothing) == 0) TRY(check_allocation(content.fd.get(), from, size));
-        auto done = checked_void(::fallocate(content.fd.get(), mode, static_cast<off_t>(from), static_cast<off_t>(size)));
+        auto done = allocate_on_host(content.fd.get(), mode, from, size);
         TRY(count_content(file, content.fd.get()));
         return done;
     };
