@@ -14,6 +14,7 @@ namespace {
 
 constexpr unsigned kCapFowner = 3;
 constexpr unsigned kCapFsetid = 4;
+constexpr unsigned kCapSysAdmin = 21;
 constexpr size_t kFileSystemId = 3;  // Uid: and Gid: list real, effective, saved and file system id
 
 std::string line_of(const std::string& status, const char* key) {
@@ -71,6 +72,16 @@ std::optional<Caller> Caller::read(uint32_t pid) {
     caller.gid_map = read_map(pid, "/gid_map");
     return caller;
 }
+
+bool Caller::has_host_capability(unsigned number) const {
+    constexpr uint32_t kAllIds = 0xffffffff;
+    const bool initial = uid_map.size() == 1 && uid_map[0].inside == 0 && uid_map[0].outside == 0 && uid_map[0].count == kAllIds;
+    return initial && has_capability(number);
+}
+
+bool Caller::may_keep_set_id() const { return has_host_capability(kCapFsetid); }
+
+bool Caller::may_see_trusted() const { return has_host_capability(kCapSysAdmin); }
 
 bool Caller::owns(std::optional<uint32_t> uid) const {
     return uid == fs_uid || (has_capability(kCapFowner) && has_outside(uid_map, uid));

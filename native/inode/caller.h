@@ -20,6 +20,10 @@ struct Caller {
     // nullopt when the process is gone or is not visible from here.
     static std::optional<Caller> read(uint32_t pid);
 
+    // setattr_should_drop_suidgid() of fs/attr.c leaves a file as it is for such a writer
+    bool may_keep_set_id() const;
+    // ext4 lists the names of `trusted.` xattrs only to such a process
+    bool may_see_trusted() const;
     // Ids are those that the inode has on the host, through the map of the mount; nullopt where that has none.
     // inode_owner_or_capable() of fs/inode.c
     bool owns(std::optional<uint32_t> uid) const;
@@ -27,6 +31,8 @@ struct Caller {
     bool may_keep_set_gid(std::optional<uint32_t> uid, std::optional<uint32_t> gid) const;
 
 private:
+    // In the initial user namespace, as capable() of the kernel wants it.
+    bool has_host_capability(unsigned number) const;
     bool has_capability(unsigned number) const { return (capabilities >> number & 1) != 0; }
 };
 

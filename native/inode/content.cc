@@ -160,11 +160,12 @@ void Root::release_node(Node& node) {
     nodes_.remove(node);
 }
 
-Result<void> Root::clear_set_id(const File& file, uint32_t pid, bool may_be_chown) {
+Result<void> Root::clear_set_id(const File& file, uint32_t pid, bool may_be_chown, bool may_keep) {
     PinnedPlace at = TRY(place(*file.node));
     HostStat stat = TRY(host_stat(at));
     if ((stat.stx_mode & (S_ISUID | S_ISGID)) == 0) return {};
     const auto caller = Caller::read(pid);
+    if (may_keep && caller && caller->may_keep_set_id()) return {};
     // As setattr_should_drop_suidgid() in fs/attr.c.
     uint32_t kept = stat.stx_mode & ~uint32_t{S_ISUID};
     const auto uid = id_outside(ids_.uids, stat.stx_uid);

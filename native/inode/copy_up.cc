@@ -326,7 +326,7 @@ Result<void> Root::note_own_content(const Intent& intent) {
     fresh->mode = node.mode;
     fresh->origin = node.origin;
     fresh->tree_links = node.tree_links;
-    nodes_.add_flag(*fresh, node.flags);
+    nodes_.add_flag(*fresh, node.flags | kNodeTwin);
     usage_.hand_over(node, *fresh);
     if (node.parent != 0) {
         std::string name(nodes_.name(node));
@@ -334,6 +334,8 @@ Result<void> Root::note_own_content(const Intent& intent) {
         TRY(nodes_.move(node, nullptr, ""));
     }
     nodes_.supersede(node, *fresh);
+    // Other names and open descriptors still lead to the kernel's inode of the old nodeid.
+    forget_attributes(node.nodeid);
     return {};
 }
 

@@ -386,6 +386,14 @@ Result<void> Root::check_empty(Folder& folder) {
     return {};
 }
 
+// A file of the tree was not born when it became private: what statx(2) says of its birth is what it said before, the
+// mtime in the tree, which has no time of birth.
+Result<timespec> Root::birth(const Node& node, timespec host_birth) const {
+    if (node.ino == 0 || node.ino > tree_.node_count()) return host_birth;
+    TreeNode tree = TRY(tree_node(static_cast<NodeIndex>(node.ino - 1)));
+    return timespec{tree.mtime_sec, static_cast<long>(tree.mtime_nsec)};
+}
+
 Result<Attributes> Root::attributes(const File& file, const HostStat* known) {
     Attributes attributes;
     if (file.is_private() && (file.node->flags & kNodePristine) == 0) {
@@ -399,7 +407,7 @@ Result<Attributes> Root::attributes(const File& file, const HostStat* known) {
             attributes.atime = {tombstone->atime, static_cast<long>(tombstone->atime_nsec)};
             attributes.mtime = {tombstone->mtime, static_cast<long>(tombstone->mtime_nsec)};
             attributes.ctime = {tombstone->ctime, static_cast<long>(tombstone->ctime_nsec)};
-            attributes.btime = attributes.ctime;
+            attributes.btime = TRY(birth(node, attributes.ctime));
             return attributes;
         }
         HostStat stat;
@@ -417,7 +425,7 @@ Result<Attributes> Root::attributes(const File& file, const HostStat* known) {
         attributes.atime = to_timespec(stat.stx_atime);
         attributes.mtime = to_timespec(stat.stx_mtime);
         attributes.ctime = to_timespec(stat.stx_ctime);
-        attributes.btime = to_timespec(stat.stx_btime);
+        attributes.btime = TRY(birth(node, to_timespec(stat.stx_btime)));
         attributes.rdev = static_cast<uint32_t>((stat.stx_rdev_minor & 0xff) | (stat.stx_rdev_major << 8) |
                                                 ((stat.stx_rdev_minor & ~0xffU) << 12));
         if ((node.flags & (kNodeLink | kNodePartial)) != 0) {

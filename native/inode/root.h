@@ -131,7 +131,8 @@ public:
     Result<void> remove_xattr(Node& node, std::string_view name);
     // What write(2), truncate(2) and chown(2) by process `pid` do to the set-id bits of a private file. `may_be_chown`: the
     // kernel did not say which it is, so that it has not checked the owner either. EPERM then, if it has to be the owner.
-    Result<void> clear_set_id(const File& file, uint32_t pid, bool may_be_chown = false);
+    // `may_keep`: it is a write that the kernel told of for another reason, so CAP_FSETID keeps the bits.
+    Result<void> clear_set_id(const File& file, uint32_t pid, bool may_be_chown = false, bool may_keep = false);
 
     // ---- names
     struct NewEntry {
@@ -217,6 +218,7 @@ public:
 
 private:
     Result<TreeNode> tree_node(NodeIndex index) const { return tree_.node(index); }
+    Result<timespec> birth(const Node& node, timespec host_birth) const;
     // The name under which the tree first has a node, and its folder.
     Result<std::string_view> tree_name(NodeIndex index, const TreeNode& node) const;
     Result<DirRef> dir(Node& node);

@@ -97,8 +97,12 @@ Result<void> op_setattr(Operation& op) {
     // A write by passthrough cannot carry FUSE_WRITE_KILL_SUIDGID; before it the kernel (6.18) sends a SETATTR that sets
     // nothing. So does chown(2) that changes neither owner nor group.
     const bool says_nothing = in.valid == 0;
+    // A write by somebody who may keep the bits comes here only if the file had capabilities; the kernel has removed them first.
+    uint64_t& lost = op.root.header().capability_lost;
+    const bool may_keep = says_nothing && lost == file.node->ino && file.node->writers > 0;
+    if (lost != 0) op.root.nodes().set(lost, uint64_t{0});
     if ((says_nothing || (in.valid & FATTR_KILL_SUIDGID) != 0) && S_ISREG(file.type()))
-        TRY(op.root.clear_set_id(file, op.request.header.pid, says_nothing));
+        TRY(op.root.clear_set_id(file, op.request.header.pid, says_nothing, may_keep));
     if ((in.valid & FATTR_MODE) != 0) TRY(host_chmod(place, in.mode));
     timespec times[2] = {time_to_set(in.valid, FATTR_ATIME, FATTR_ATIME_NOW, in.atime, in.atimensec),
                          time_to_set(in.valid, FATTR_MTIME, FATTR_MTIME_NOW, in.mtime, in.mtimensec)};

@@ -22,7 +22,10 @@ fuse_attr to_fuse_attr(const Attributes& attributes) {
     return attr;
 }
 
-uint64_t attribute_seconds(Root& root, const File& file) { return root.may_change_unseen(file) ? 0 : kForever; }
+uint64_t attribute_seconds(Root& root, const File& file) {
+    const bool has_twin = file.node != nullptr && (file.node->flags & kNodeTwin) != 0;
+    return has_twin || root.may_change_unseen(file) ? 0 : kForever;
+}
 
 Result<fuse_entry_out> make_entry(Root& root, const File& file, const HostStat* known) {
     fuse_entry_out entry{};

@@ -5,7 +5,8 @@
 namespace templatefs {
 
 // The engine is the only writer of a root, so what the kernel knows stays true: no time limit. Attributes of a file that
-// is open for writing are the exception: stores through mmap change mtime without a request.
+// is open for writing are the exception, because stores through mmap change mtime without a request; and those of a file
+// for which the kernel has two inodes, because it notes a change in the one through which it was made.
 inline constexpr uint64_t kForever = 1ULL << 30;  // seconds
 
 fuse_attr to_fuse_attr(const Attributes& attributes);

@@ -1,6 +1,8 @@
 #include <climits>
+#include <optional>
 #include <vector>
 
+#include "inode/caller.h"
 #include "ops/operation.h"
 
 namespace templatefs {
@@ -33,6 +35,29 @@ Result<void> answer(Operation& op, uint32_t limit, const void* value, size_t siz
     return {};
 }
 
+bool is_acl(std::string_view name) { return name == "system.posix_acl_access" || name == "system.posix_acl_default"; }
+
+// What a host file says of a name that it does not have: not every name could be one.
+Errno missing(std::string_view name) {
+    for (std::string_view prefix : {"user.", "trusted.", "security."}) {
+        if (name.starts_with(prefix)) return Errno(name == prefix ? EINVAL : ENODATA);
+    }
+    return Errno(is_acl(name) ? ENODATA : EOPNOTSUPP);
+}
+
+Result<XattrView> tree_xattr(Operation& op, const TreeNode& node, std::string_view name) {
+    auto xattr = op.root.tree().xattr(node, name);
+    if (!xattr.ok() && xattr.error_code() == ENODATA) return missing(name);
+    return xattr;
+}
+
+// An ACL that is not there can be removed: the mode is all that counts then, as before.
+Result<void> removed_nothing(Operation& op, std::string_view name, Errno error) {
+    if (error.value != ENODATA || !is_acl(name)) return error;
+    op.reply.done();
+    return {};
+}
+
 // A file without names keeps no xattrs.
 bool is_buried(Operation& op, const File& file) {
     return file.node != nullptr && op.root.nodes().tombstone(*file.node) != nullptr;
@@ -45,10 +70,10 @@ Result<void> op_getxattr(Operation& op) {
     std::string_view name = TRY(op.arguments().take_string());
     if (is_hidden(name)) return Errno(ENODATA);
     File file = TRY(op.root.file(op.node()));
-    if (is_buried(op, file)) return Errno(ENODATA);
+    if (is_buried(op, file)) return missing(name);
     if (has_tree_xattrs(file)) {
         TreeNode node = TRY(tree_side(op, file));
-        XattrView xattr = TRY(op.root.tree().xattr(node, name));
+        XattrView xattr = TRY(tree_xattr(op, node, name));
         return answer(op, in.size, xattr.value.data(), xattr.value.size());
     }
     PinnedPlace place = TRY(op.root.place(*file.node));
@@ -86,11 +111,23 @@ Result<void> op_listxattr(Operation& op) {
     File file = TRY(op.root.file(op.node()));
     if (is_buried(op, file)) return answer(op, in.size, nullptr, 0);
     std::vector<char> list;
+    std::optional<bool> sees_trusted;
+    auto add = [&](std::string_view name) {
+        if (is_hidden(name)) return;
+        if (name.starts_with("trusted.")) {
+            if (!sees_trusted) {
+                auto caller = Caller::read(op.request.header.pid);
+                sees_trusted = !caller || caller->may_see_trusted();
+            }
+            if (!*sees_trusted) return;
+        }
+        list.insert(list.end(), name.begin(), name.end());
+        list.push_back(0);
+    };
     if (has_tree_xattrs(file)) {
         TreeNode node = TRY(tree_side(op, file));
         TRY(op.root.tree().for_each_xattr(node, [&](XattrView xattr) {
-            list.insert(list.end(), xattr.name.begin(), xattr.name.end());
-            list.push_back(0);
+            add(xattr.name);
             return true;
         }));
         return answer(op, in.size, list.data(), list.size());
@@ -101,9 +138,7 @@ Result<void> op_listxattr(Operation& op) {
     for (size_t at = 0; at < size;) {
         std::string_view name(all.data() + at);
         at += name.size() + 1;
-        if (is_hidden(name)) continue;
-        list.insert(list.end(), name.begin(), name.end());
-        list.push_back(0);
+        add(name);
     }
     return answer(op, in.size, list.data(), list.size());
 }
@@ -112,7 +147,7 @@ Result<void> op_removexattr(Operation& op) {
     std::string_view name = TRY(op.arguments().take_string());
     if (is_hidden(name)) return Errno(ENODATA);
     File file = TRY(op.root.file(op.node()));
-    if (is_buried(op, file)) return Errno(ENODATA);
+    if (is_buried(op, file)) return missing(name);
     if (op.root.state().already_done()) {
         op.reply.done();
         return {};
@@ -120,10 +155,11 @@ Result<void> op_removexattr(Operation& op) {
     if (has_tree_xattrs(file)) {
         // Nothing to remove: no reason to make it private.
         TreeNode node = TRY(tree_side(op, file));
-        (void)TRY(op.root.tree().xattr(node, name));
+        if (auto present = tree_xattr(op, node, name); !present.ok()) return removed_nothing(op, name, present.error());
     }
     TRY(op.root.materialize(file));
-    TRY(op.root.remove_xattr(*file.node, name));
+    if (auto removed = op.root.remove_xattr(*file.node, name); !removed.ok()) return removed_nothing(op, name, removed.error());
+    if (name == "security.capability") op.root.nodes().set(op.root.header().capability_lost, file.node->ino);
     op.root.note_acl_change(*file.node);
     op.reply.done();
     return {};
