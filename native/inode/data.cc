@@ -2,14 +2,18 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 
 #include "inode/root.h"
 
 namespace templatefs {
 namespace {
+
+constexpr char kCapability[] = "security.capability";
 
 Result<size_t> read_file(int fd, std::span<std::byte> to, uint64_t offset) {
     size_t got = 0;
@@ -96,12 +100,18 @@ Result<size_t> Root::read_content(const File& file, std::span<std::byte> to, uin
 Result<size_t> Root::write_content(const File& file, std::span<const std::byte> from, uint64_t offset, bool whole) {
     const OpenFile& content = *TRY(open_data(file, true));
     const Room room = TRY(take_room(file, content.fd.get(), offset, from.size()));
+    // A store through a mapping leaves file capabilities alone; our write of its page would take them away.
+    std::array<char, 64> capability;
+    const ssize_t capability_size = whole ? ::fgetxattr(content.fd.get(), kCapability, capability.data(), capability.size()) : -1;
     auto written = write_all(from.first(room.bytes), [&](std::span<const std::byte> rest, size_t done) -> Result<size_t> {
         if (content.object.valid()) return write_partial(partial(content), rest, offset + done);
         ssize_t size = ::pwrite(content.fd.get(), rest.data(), rest.size(), static_cast<off_t>(offset + done));
         if (size < 0) return Errno::last();
         return static_cast<size_t>(size);
     });
+    if (capability_size > 0) {
+        TRY(checked_void(::fsetxattr(content.fd.get(), kCapability, capability.data(), static_cast<size_t>(capability_size), 0)));
+    }
     TRY(end_write(file, content.fd.get(), room, offset, written.ok() ? written.value() : 0));
     // The kernel takes a short answer to a page of a mapping for a good one.
     if (whole && written.ok() && written.value() < from.size()) return Errno(EDQUOT);
@@ -185,8 +195,9 @@ Result<void> Root::allocate(const File& file, int mode, uint64_t offset, uint64_
     }
     const uint64_t from = std::max(offset, limit);
     if (end > from) return host(from, end - from);
-    if ((mode & FALLOC_FL_KEEP_SIZE) != 0 || end <= size) return {};
-    TRY(checked_void(::ftruncate(content.fd.get(), static_cast<off_t>(end))));
+    // Also when the size stays: it changes the times and takes capabilities away, as fallocate(2) does.
+    const uint64_t new_size = (mode & FALLOC_FL_KEEP_SIZE) != 0 ? size : std::max(size, end);
+    TRY(checked_void(::ftruncate(content.fd.get(), static_cast<off_t>(new_size))));
     return count_content(file, content.fd.get());
 }
 
