@@ -104,20 +104,30 @@ void Root::closed(Node& node, bool writable) {
     nodes_.set(node.opens, node.opens - 1);
     nodes_.set(header().opens, header().opens - 1);
     if (writable && node.writers > 0) nodes_.set(node.writers, node.writers - 1);
+    if ((node.flags & kNodeSuperseded) != 0) {
+        if (Node* current = nodes_.find_ino(node.ino); current != nullptr && current->old_opens > 0) {
+            nodes_.set(current->old_opens, current->old_opens - 1);
+            remove_unused(*current);
+        }
+    }
     if (node.opens > 0) return;
     nodes_.drop_flag(node, kNodeCached);
     open_files_.erase(node.nodeid);
+    remove_unused(node);
+}
+
+// A file without names goes with its last open.
+void Root::remove_unused(Node& node) {
     constexpr uint32_t kGone = kNodeDeleted | kNodePrivate | kNodeIndexed;
-    if ((node.flags & kGone) == kGone && (node.flags & kNodeSuperseded) == 0) {
-        InodeName name(node.ino);
-        Place at{area_.inodes(), name.text};
-        auto stat = host_stat(at);
-        close_backing(node);
-        if (stat.ok()) (void)bury(node, stat.value()).ok();
-        (void)host_unlink(at).ok();
-        usage_.drop(node);
-        nodes_.drop_flag(node, kNodeIndexed);
-    }
+    if (node.is_open() || (node.flags & kGone) != kGone || (node.flags & kNodeSuperseded) != 0) return;
+    InodeName name(node.ino);
+    Place at{area_.inodes(), name.text};
+    auto stat = host_stat(at);
+    close_backing(node);
+    if (stat.ok()) (void)bury(node, stat.value()).ok();
+    (void)host_unlink(at).ok();
+    usage_.drop(node);
+    nodes_.drop_flag(node, kNodeIndexed);
 }
 
 Result<void> Root::bury(Node& node, const HostStat& stat) {

@@ -16,8 +16,6 @@
 namespace templatefs {
 namespace {
 
-constexpr char kCapability[] = "security.capability";
-
 Result<void> copy_data(int from, int to, uint64_t size) {
     if (::ioctl(to, FICLONE, from) == 0) return {};
     off_t at = 0;

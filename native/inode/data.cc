@@ -13,8 +13,6 @@
 namespace templatefs {
 namespace {
 
-constexpr char kCapability[] = "security.capability";
-
 Result<size_t> read_file(int fd, std::span<std::byte> to, uint64_t offset) {
     size_t got = 0;
     while (got < to.size()) {

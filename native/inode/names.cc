@@ -300,7 +300,7 @@ Result<void> Root::keep_open_file(Folder& folder, std::string_view name, Child& 
         return {};
     }
     Node& node = *child.file.node;
-    if (node.opens > 0) TRY(index_node(node));
+    if (node.is_open()) TRY(index_node(node));
     child.stat = TRY(host_stat(in_folder(folder, name)));
     return {};
 }
@@ -339,7 +339,7 @@ Result<void> Root::name_removed(uint64_t ino, bool entry, const HostStat& stat) 
         return nodes_.move(node, nullptr, "");
     }
     if (TRY(names_left(node, stat)) > 1) return {};
-    if ((node.flags & kNodeIndexed) != 0 && node.opens > 0) {
+    if ((node.flags & kNodeIndexed) != 0 && node.is_open()) {
         nodes_.add_flag(node, kNodeDeleted);
         return {};
     }

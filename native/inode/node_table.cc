@@ -141,6 +141,7 @@ Result<Node*> NodeTable::create(uint64_t nodeid, uint64_t ino) {
     node->backing = 0;
     node->opens = 0;
     node->writers = 0;
+    node->old_opens = 0;
     node->mode = 0;
     node->flags = 0;
     TRY(insert(h.by_nodeid, nodeid, slot, &Node::nodeid));
@@ -152,6 +153,7 @@ Result<Node*> NodeTable::create(uint64_t nodeid, uint64_t ino) {
 void NodeTable::supersede(Node& old, Node& fresh) {
     StateHeader& h = state_.header();
     add_flag(old, kNodeSuperseded);
+    set(fresh.old_opens, old.opens + old.old_opens);
     uint32_t* buckets = state_.at<uint32_t>(h.by_ino.buckets);
     uint32_t bucket = bucket_of(old.ino, h.by_ino.capacity);
     while (at(buckets[bucket])->ino != old.ino) bucket = (bucket + 1) & (h.by_ino.capacity - 1);

@@ -39,11 +39,14 @@ struct Node {
     int32_t backing;  // backing id, 0 none
     uint32_t opens;
     uint32_t writers;
+    uint32_t old_opens; // opens of Nodes that this one superseded: they keep the file, too
     uint32_t mode;    // type bits only
     uint32_t flags;
     Slot next;        // of the free list
+
+    bool is_open() const { return opens > 0 || old_opens > 0; }
 };
-static_assert(sizeof(Node) == 88);
+static_assert(sizeof(Node) == 96);
 
 enum NodeFlag : uint32_t {
     kNodePrivate = 1,      // it has an entry in the private area

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -244,7 +245,12 @@ Result<void> Root::mend_content(Place place, const HostStat& stat, NodeInfo& inf
         return checked_void(::ftruncate(fd.get(), static_cast<off_t>(info.object.size)));
     }
     if (!info.is_partial()) return {};
-    TRY(drop_unwritten(TRY(open_at(place.folder, place.name, O_RDWR)).get()));
+    std::array<std::byte, 64> capability;
+    auto capability_size = host_getxattr(place, kCapability, capability);
+    if (TRY(drop_unwritten(TRY(open_at(place.folder, place.name, O_RDWR)).get(), info.object.size))) {
+        if (capability_size.ok()) TRY(host_setxattr(place, kCapability, std::span(capability).first(capability_size.value()), 0));
+        TRY(restore_times(place, stat));
+    }
     if (stat.stx_size < info.object.size) {
         info.object.size = stat.stx_size;
         return write_node_info(place, info);

@@ -184,6 +184,7 @@ public:
     void opened(Node& node, bool writable);
     // The last close of a file without names frees it.
     void closed(Node& node, bool writable);
+    void remove_unused(Node& node);
 
     // A descriptor for reading and writing was closed; mappings made with it may live on.
     void note_writable_close(Node& node);

@@ -101,7 +101,7 @@ Result<void> op_setattr(Operation& op) {
     uint64_t& lost = op.root.header().capability_lost;
     const bool may_keep = says_nothing && lost == file.node->ino && file.node->writers > 0;
     if (lost != 0) op.root.nodes().set(lost, uint64_t{0});
-    if ((says_nothing || (in.valid & FATTR_KILL_SUIDGID) != 0) && S_ISREG(file.type()))
+    if ((says_nothing || (in.valid & FATTR_KILL_SUIDGID) != 0) && !S_ISDIR(file.type()) && !S_ISLNK(file.type()))
         TRY(op.root.clear_set_id(file, op.request.header.pid, says_nothing, may_keep));
     if ((in.valid & FATTR_MODE) != 0) TRY(host_chmod(place, in.mode));
     timespec times[2] = {time_to_set(in.valid, FATTR_ATIME, FATTR_ATIME_NOW, in.atime, in.atimensec),

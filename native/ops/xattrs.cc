@@ -97,7 +97,8 @@ Result<void> op_setxattr(Operation& op) {
     TRY(op.root.materialize(file));
     if (!op.root.state().already_done()) TRY(op.root.set_xattr(*file.node, name, value, static_cast<int>(in.flags)));
     PinnedPlace place = TRY(op.root.place(*file.node));
-    if ((in.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0) {
+    // The kernel says so of default ACLs, too, which leave the mode alone.
+    if ((in.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0 && name == "system.posix_acl_access") {
         uint32_t mode = TRY(host_stat(place)).stx_mode;
         if ((mode & S_ISGID) != 0) TRY(host_chmod(place, mode & ~uint32_t{S_ISGID}));
     }

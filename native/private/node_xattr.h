@@ -13,6 +13,8 @@
 namespace templatefs {
 
 inline constexpr char kNodeXattr[] = "trusted.templatefs.node";
+// File capabilities: the kernel takes them away with every change of content, also one that the engine makes.
+inline constexpr char kCapability[] = "security.capability";
 inline constexpr std::string_view kOwnXattrPrefix = "trusted.templatefs.";
 inline constexpr NodeIndex kNoOrigin = 0xffffffff;
 // Tree node i has inode number i + 1; private inodes have numbers from here.

@@ -77,32 +77,43 @@ bool is_one_hole(int own) {
     return data.ok() && data.value() == kNone;
 }
 
-Result<void> drop_unwritten(int own) {
+Result<bool> drop_unwritten(int own, uint64_t shown) {
+    bool dropped = false;
     // What is in the page cache only is written first: then whatever is still unwritten has no data.
     TRY(checked_void(::fdatasync(own)));
+    struct stat stat;
+    TRY(checked_void(::fstat(own, &stat)));
+    const auto block = static_cast<uint64_t>(stat.st_blksize);
+    shown = (shown + block - 1) / block * block;  // a block goes as a whole
     constexpr uint32_t kExtents = 128;
     alignas(fiemap) std::byte room[sizeof(fiemap) + kExtents * sizeof(fiemap_extent)];
-    for (uint64_t at = 0;;) {
+    for (uint64_t at = 0; at < shown;) {
         fiemap request{};
         request.fm_start = at;
-        request.fm_length = FIEMAP_MAX_OFFSET - at;
+        request.fm_length = shown - at;
         request.fm_extent_count = kExtents;
         std::memcpy(room, &request, sizeof request);
         // tmpfs knows none of this, and nothing of it outlives a power loss.
-        if (::ioctl(own, FS_IOC_FIEMAP, room) < 0) return errno == EOPNOTSUPP || errno == ENOTTY ? Result<void>() : Errno::last();
+        if (::ioctl(own, FS_IOC_FIEMAP, room) < 0) {
+            if (errno == EOPNOTSUPP || errno == ENOTTY) return false;
+            return Errno::last();
+        }
         std::memcpy(&request, room, sizeof request);
         for (uint32_t i = 0; i < request.fm_mapped_extents; i++) {
             fiemap_extent extent;
             std::memcpy(&extent, room + sizeof request + i * sizeof extent, sizeof extent);
             at = extent.fe_logical + extent.fe_length;
-            if ((extent.fe_flags & FIEMAP_EXTENT_UNWRITTEN) != 0) {
+            if ((extent.fe_flags & FIEMAP_EXTENT_UNWRITTEN) != 0 && extent.fe_logical < shown) {
+                const uint64_t end = std::min(at, shown);
                 TRY(checked_void(::fallocate(own, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(extent.fe_logical),
-                                             static_cast<off_t>(extent.fe_length))));
+                                             static_cast<off_t>(end - extent.fe_logical))));
+                dropped = true;
             }
-            if ((extent.fe_flags & FIEMAP_EXTENT_LAST) != 0) return {};
+            if ((extent.fe_flags & FIEMAP_EXTENT_LAST) != 0) return dropped;
         }
-        if (request.fm_mapped_extents == 0) return {};
+        if (request.fm_mapped_extents == 0) return dropped;
     }
+    return dropped;
 }
 
 Result<size_t> read_partial(const PartialFile& file, std::span<std::byte> to, uint64_t offset) {

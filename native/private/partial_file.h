@@ -27,8 +27,9 @@ bool is_one_hole(int own);
 
 // Makes every block whose data never reached the disk a true hole: after a power loss the host may have blocks that are
 // allocated and unwritten. They are holes for SEEK_DATA only as long as nothing brings them into the page cache. To be
-// called before the first read of a file that another engine has written to.
-Result<void> drop_unwritten(int own);
+// called before the first read of a file that another engine has written to. Only blocks that begin below `shown` matter.
+// True when there were any: then mtime and file capabilities have changed.
+Result<bool> drop_unwritten(int own, uint64_t shown);
 
 // Bytes read: fewer than asked for only at the end of the file.
 Result<size_t> read_partial(const PartialFile& file, std::span<std::byte> to, uint64_t offset);
