@@ -99,8 +99,6 @@ struct StateHeader {
     uint32_t backings;
     uint32_t restarts;
 
-    uint64_t capability_lost;  // ino of the file that last lost its security.capability; 0 after the next SETATTR
-
     uint64_t requests;
     uint64_t requests_by_opcode[64];
 

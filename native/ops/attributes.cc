@@ -98,9 +98,8 @@ Result<void> op_setattr(Operation& op) {
     // nothing. So does chown(2) that changes neither owner nor group.
     const bool says_nothing = in.valid == 0;
     // A write by somebody who may keep the bits comes here only if the file had capabilities; the kernel has removed them first.
-    uint64_t& lost = op.root.header().capability_lost;
-    const bool may_keep = says_nothing && lost == file.node->ino && file.node->writers > 0;
-    if (lost != 0) op.root.nodes().set(lost, uint64_t{0});
+    const bool may_keep = says_nothing && (file.node->flags & kNodeLostCapability) != 0 && file.node->writers > 0;
+    op.root.nodes().drop_flag(*file.node, kNodeLostCapability);
     if ((says_nothing || (in.valid & FATTR_KILL_SUIDGID) != 0) && !S_ISDIR(file.type()) && !S_ISLNK(file.type()))
         TRY(op.root.clear_set_id(file, op.request.header.pid, says_nothing, may_keep));
     if ((in.valid & FATTR_MODE) != 0) TRY(host_chmod(place, in.mode));

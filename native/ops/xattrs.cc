@@ -160,7 +160,7 @@ Result<void> op_removexattr(Operation& op) {
     }
     TRY(op.root.materialize(file));
     if (auto removed = op.root.remove_xattr(*file.node, name); !removed.ok()) return removed_nothing(op, name, removed.error());
-    if (name == "security.capability") op.root.nodes().set(op.root.header().capability_lost, file.node->ino);
+    if (name == kCapability) op.root.nodes().add_flag(*file.node, kNodeLostCapability);
     op.root.note_acl_change(*file.node);
     op.reply.done();
     return {};
