@@ -62,6 +62,7 @@ def parse():
     parser.add_argument('--variant', action='append', metavar='OPTIONS', help=f'options of the engine; sequences take turns with them; default: {VARIANTS}')
     parser.add_argument('--replay', metavar='FILE', help='runs a printed sequence again')
     parser.add_argument('--no-shrink', action='store_true', help='prints a failing sequence as it is')
+    parser.add_argument('--shrink-seconds', type=int, default=300, help='how long to look for a shorter one')
     parser.add_argument('--keep', metavar='FILE', default='differential-failure.json', help='where a failing sequence is written')
     parser.add_argument('--folder', help='on this folder of an ext4 file system instead of a loop device')
     parser.add_argument('--engine', default=os.environ.get('TEMPLATEFS_ENGINE', f'{PROJECT}/build/Release/templatefs-engine'))
@@ -166,7 +167,7 @@ def explain(setting, options, sequence, problem):
             return Run(setting, shorter, shlex.split(settings['variant'])).execute()
         careful = {**sequence, 'settings': {**settings, 'look': 1}}
         sequence = careful if run(careful) else sequence
-        sequence = shrink(sequence, lambda shorter: run(shorter) is not None, lambda text: print(text, flush=True))
+        sequence = shrink(sequence, lambda shorter: run(shorter) is not None, lambda text: print(text, flush=True), options.shrink_seconds)
         careful = {**sequence, 'settings': {**sequence['settings'], 'look': 1, 'walk': 1}}
         sequence = careful if run(careful) else sequence
         again = run(sequence)

@@ -9,9 +9,8 @@
 3. sizes on disk     st_blocks, sizes of folders, the places of holes: the host's affair.
 4. mtime of pipes    The kernel tells a FUSE file system nothing of writes into its named pipes.
 5. shifting ranges   FUSE has no FALLOC_FL_COLLAPSE_RANGE and FALLOC_FL_INSERT_RANGE: EOPNOTSUPP.
-6. set-id, chown     A chown(2) by CAP_FSETID that changes nothing, of a file that has capabilities and is open for writing,
-                     is the same to a FUSE file system as a write: the set-id bits stay. So is one by somebody else than the
-                     owner, of a set-id file that is open for writing: the bits go, where ext4 says EPERM. Not tried.
+6. empty chown       chown(2) that sets neither owner nor group, of a file with set-id bits or capabilities that is open for
+                     writing, is the same to a FUSE file system as a write to it. Not tried.
 7. removed folders   A folder that was removed while it is open or current keeps its attributes, but no extended ones.
 8. stores by maps    Where a file is not served by passthrough, a store through a shared map changes mtime when its pages are
                      written back, not when it is made: each is followed by msync(2).

@@ -43,14 +43,14 @@ def fchown(side, op):
 
 
 def _chown(what, owner, **options):
-    if owner == (-1, -1) and (_has_capability(what) or os.stat(what).st_uid != os.geteuid() != 0):
+    if owner == (-1, -1) and _has_privileges(what):
         raise OSError(errno.ENODATA, 'left out')  # see differences.py
     os.chown(what, *owner, **options)
 
 
-def _has_capability(what):
+def _has_privileges(what):
     try:
-        return bool(os.getxattr(what, 'security.capability'))
+        return os.stat(what).st_mode & 0o6000 or bool(os.getxattr(what, 'security.capability'))
     except OSError:
         return False
 
