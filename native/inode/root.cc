@@ -157,6 +157,15 @@ Result<File> Root::file(uint64_t nodeid) {
     return file;
 }
 
+Result<File> Root::opened_file(uint64_t nodeid) {
+    const Node* node = nodes_.find(nodeid);
+    if (node == nullptr || (node->flags & kNodeSuperseded) == 0 || node->origin == kNoOrigin) return file(nodeid);
+    File old;
+    old.index = node->origin;
+    old.tree = TRY(tree_node(old.index));
+    return old;
+}
+
 Result<Folder> Root::folder(uint64_t nodeid) {
     File found = TRY(file(nodeid));
     return folder_of(found);

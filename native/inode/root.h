@@ -99,6 +99,8 @@ public:
     // ---- files
     // ESTALE for a nodeid that is not known.
     Result<File> file(uint64_t nodeid);
+    // The same for a request about content by a descriptor: one from before the file's copy-up still reads the template's.
+    Result<File> opened_file(uint64_t nodeid);
     // ENOTDIR when it is no folder.
     Result<Folder> folder(uint64_t nodeid);
     Result<Folder> folder_of(const File& file);

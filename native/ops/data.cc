@@ -9,7 +9,7 @@ namespace templatefs {
 
 Result<void> op_read(Operation& op) {
     auto in = TRY(op.arguments().take<fuse_read_in>());
-    File file = TRY(op.root.file(op.node()));
+    File file = TRY(op.root.opened_file(op.node()));
     if (!S_ISREG(file.type())) return Errno(EINVAL);
     auto space = op.reply.space();
     size_t got = TRY(op.root.read_content(file, space.first(std::min<size_t>(in.size, space.size())), in.offset));
@@ -51,7 +51,7 @@ Result<void> op_fsyncdir(Operation& op) {
 Result<void> op_lseek(Operation& op) {
     auto in = TRY(op.arguments().take<fuse_lseek_in>());
     if (in.whence != SEEK_DATA && in.whence != SEEK_HOLE) return Errno(EINVAL);
-    File file = TRY(op.root.file(op.node()));
+    File file = TRY(op.root.opened_file(op.node()));
     if (!S_ISREG(file.type())) return Errno(EINVAL);
     fuse_lseek_out out{};
     out.offset = TRY(op.root.seek_content(file, in.offset, static_cast<int>(in.whence)));
@@ -70,7 +70,7 @@ Result<void> op_fallocate(Operation& op) {
 
 Result<void> op_copy_file_range(Operation& op) {
     auto in = TRY(op.arguments().take<fuse_copy_file_range_in>());
-    File from = TRY(op.root.file(op.node()));
+    File from = TRY(op.root.opened_file(op.node()));
     File to = TRY(op.root.file(in.nodeid_out));
     if (!S_ISREG(from.type()) || !S_ISREG(to.type())) return Errno(EINVAL);
     fuse_write_out out{};

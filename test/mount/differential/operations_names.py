@@ -98,7 +98,7 @@ def linkfollow(_side, op):
 
 @operation('names')
 def symlink(_side, op):
-    os.symlink(choose(op, 0, ['f0', 'new1', '..', '../a', 'new1/../f2', 't' * 255, 't' * (op['n'] % 300 + 1), 't/' * 2047, 't' * 4096, '/proc/self', 'deep']), op['path'])
+    os.symlink(choose(op, 0, ['f0', 'new1', '..', '../a', 'new1/../f2', 't' * 255, 't' * (op['n'] % 300 + 1), 't/' * 2047, 't' * 4096, '/proc/self/none', 'deep']), op['path'])
 
 
 @operation('names')
