@@ -90,18 +90,19 @@ Result<void> op_setattr(Operation& op) {
         TRY(op.root.materialize(file));
     }
     PinnedPlace place = TRY(op.root.place(*file.node));
-    if ((in.valid & (FATTR_UID | FATTR_GID)) != 0) {
-        TRY(host_chown(place, (in.valid & FATTR_UID) != 0 ? in.uid : static_cast<uid_t>(-1),
-                       (in.valid & FATTR_GID) != 0 ? in.gid : static_cast<gid_t>(-1)));
-    }
     // A write by passthrough cannot carry FUSE_WRITE_KILL_SUIDGID; before it the kernel (6.18) sends a SETATTR that sets
     // nothing. So does chown(2) that changes neither owner nor group.
     const bool says_nothing = in.valid == 0;
     // A write by somebody who may keep the bits comes here only if the file had capabilities; the kernel has removed them first.
     const bool may_keep = says_nothing && (file.node->flags & kNodeLostCapability) != 0 && file.node->writers > 0;
     op.root.nodes().drop_flag(*file.node, kNodeLostCapability);
+    // Before the group changes: whether the bits may stay depends on the one that the file had.
     if ((says_nothing || (in.valid & FATTR_KILL_SUIDGID) != 0) && !S_ISDIR(file.type()) && !S_ISLNK(file.type()))
         TRY(op.root.clear_set_id(file, op.request.header.pid, says_nothing, may_keep));
+    if ((in.valid & (FATTR_UID | FATTR_GID)) != 0) {
+        TRY(host_chown(place, (in.valid & FATTR_UID) != 0 ? in.uid : static_cast<uid_t>(-1),
+                       (in.valid & FATTR_GID) != 0 ? in.gid : static_cast<gid_t>(-1)));
+    }
     if ((in.valid & FATTR_MODE) != 0) TRY(host_chmod(place, in.mode));
     timespec times[2] = {time_to_set(in.valid, FATTR_ATIME, FATTR_ATIME_NOW, in.atime, in.atimensec),
                          time_to_set(in.valid, FATTR_MTIME, FATTR_MTIME_NOW, in.mtime, in.mtimensec)};
