@@ -40,7 +40,8 @@ def main():
         sequences = range(options.seed, options.seed + count)
     started = time.monotonic()
     try:
-        with Setting(options.engine, options.folder) as setting:
+        with Setting(options.engine, options.folder, options.store_folder) as setting:
+            setting.broken = options.broken
             done, problem = run_all(setting, options, sequences)
             problem = problem or setting.verify()
     except SettingError as error:
@@ -64,7 +65,10 @@ def parse():
     parser.add_argument('--no-shrink', action='store_true', help='prints a failing sequence as it is')
     parser.add_argument('--shrink-seconds', type=int, default=300, help='how long to look for a shorter one')
     parser.add_argument('--keep', metavar='FILE', default='differential-failure.json', help='where a failing sequence is written')
+    parser.add_argument('--break', dest='broken', metavar='OPERATION', help='the root gets this operation wrong: does the test find it?')
     parser.add_argument('--folder', help='on this folder of an ext4 file system instead of a loop device')
+    parser.add_argument('--store-folder', help='the store, and with it the root, in this folder: on another file system than the plain copy')
+    parser.add_argument('--no-zero-devices', action='store_true', help='makes no devices 0:0: a store on overlayfs cannot keep them')
     parser.add_argument('--engine', default=os.environ.get('TEMPLATEFS_ENGINE', f'{PROJECT}/build/Release/templatefs-engine'))
     options = parser.parse_args()
     options.variant = options.variant or VARIANTS
@@ -152,7 +156,8 @@ def run_job(setting, options, sequences, writer):
 def make_sequence(setting, options, seed):
     drawn = Sequence(seed, options.length, setting.entries)
     variant = options.variant[seed % len(options.variant)]
-    return {'settings': {**drawn.settings, 'variant': variant}, 'operations': drawn.operations, 'own': drawn.own}
+    settings = {**drawn.settings, 'variant': variant, 'zero_devices': not options.no_zero_devices}
+    return {'settings': settings, 'operations': drawn.operations, 'own': drawn.own}
 
 
 def explain(setting, options, sequence, problem):

@@ -35,7 +35,8 @@ class Actor:
     def __init__(self, run, role):
         self.run, self.role = run, role
         self.identity = Identity(role)
-        self.root, self.plain = Side('root', run.root_path), Side('plain', run.plain_path)
+        zero_devices = run.settings['zero_devices']
+        self.root, self.plain = Side('root', run.root_path, zero_devices), Side('plain', run.plain_path, zero_devices)
         self.comparison = Comparison(self.root, self.plain, run.started_ns)
 
     def work(self):
@@ -100,6 +101,8 @@ class Actor:
         side.enter()
         self.identity.put_on()
         try:
+            if op['op'] == self.run.broken and side.is_root:
+                raise OSError(errno.EBADE, 'broken on purpose')
             return 'ok', OPERATIONS[op['op']](side, op)
         except OSError as e:
             return 'error', errno.errorcode.get(e.errno, e.errno)

@@ -78,10 +78,10 @@ def movetree(_side, op):
 
 
 @operation('names')
-def renameflags(_side, op):
+def renameflags(side, op):
     noreplace, exchange, whiteout = syscalls.RENAME_NOREPLACE, syscalls.RENAME_EXCHANGE, syscalls.RENAME_WHITEOUT
     flags = choose(op, 0, [noreplace, exchange, exchange, exchange, whiteout, whiteout, whiteout | noreplace, whiteout | exchange, noreplace | exchange, 8])
-    if flags & whiteout and os.path.lexists(op['other']):
+    if flags & whiteout and (os.path.lexists(op['other']) or not side.zero_devices):
         raise OSError(errno.EEXIST, 'left out')  # see differences.py
     syscalls.renameat2(op['path'], op['other'], flags)
 
@@ -102,9 +102,11 @@ def symlink(_side, op):
 
 
 @operation('names')
-def mknod(_side, op):
+def mknod(side, op):
     kind = choose(op, 0, [stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFCHR, stat.S_IFDIR])
     device = choose(op, 3, [os.makedev(1, 5), os.makedev(4095, 1048575), 0]) if kind in (stat.S_IFCHR, stat.S_IFBLK) else 0
+    if kind == stat.S_IFCHR and device == 0 and not side.zero_devices:
+        return 'left out'
     os.mknod(op['path'], kind | choose(op, 6, MODES), device)
 
 

@@ -42,6 +42,7 @@ class Run:
         walk, count = self.settings['walk'], len(self.operations)
         control = {i for i, op in enumerate(self.operations) if op['actor'] == CONTROLLER}
         self.stops = control | set(range(walk, count, walk)) | {count}
+        self.broken = setting.broken
         self.pipes, self.progress = {}, memoryview(mmap.mmap(-1, 8)).cast('q')
         self.reports = os.pipe()
         self.unread = b''

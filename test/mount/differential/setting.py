@@ -21,9 +21,10 @@ class SettingError(Exception):
 class Setting:
     """Use as a context manager: everything is taken away at the end."""
 
-    def __init__(self, engine, folder):
-        self.engine, self.folder = engine, folder
-        self.base = None
+    def __init__(self, engine, folder=None, store_folder=None):
+        self.engine, self.folder, self.store_folder = engine, folder, store_folder
+        self.base, self.broken = None, None
+        self.store = f'{store_folder}/store'
 
     def __enter__(self):
         for path, hint in ((self.engine, 'run `npm run build`'), (template.BUSYBOX, 'install busybox-static, or run `npm run setup`')):
@@ -46,7 +47,9 @@ class Setting:
         place = self.base
         if self.folder is None:
             place = self._make_file_system()
-        self.template, self.work, self.store = (f'{place}/{name}' for name in ('template', 'work', 'store'))
+        self.template, self.work = f'{place}/template', f'{place}/work'
+        if self.store_folder is None:
+            self.store = f'{place}/store'
         os.mkdir(self.template)
         os.mkdir(self.work, 0o711)
         template.build(self.template)
@@ -82,6 +85,8 @@ class Setting:
         with open('/proc/self/mounts') as f:
             mounts = [line.split()[1] for line in f]
         for path in reversed(mounts):
-            if path.startswith(f'{self.base}/'):
+            if path.startswith((f'{self.base}/', f'{self.store}/')):
                 subprocess.run(['umount', '--lazy', path], check=False)
         shutil.rmtree(self.base)
+        if self.store_folder is not None:
+            shutil.rmtree(self.store, ignore_errors=True)

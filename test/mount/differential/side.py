@@ -37,8 +37,8 @@ class Map:
 
 
 class Side:
-    def __init__(self, name, base):
-        self.name, self.base = name, base
+    def __init__(self, name, base, zero_devices=True):
+        self.name, self.base, self.zero_devices = name, base, zero_devices
         self.is_root = name == 'root'
         self.base_fd = None
         self.cwd = None
