@@ -15,6 +15,8 @@
 8. stores by maps    Where a file is not served by passthrough, a store through a shared map changes mtime when its pages are
                      written back, not when it is made: each is followed by msync(2).
 9. failed whiteouts  ext4 changes the folder's mtime even when RENAME_WHITEOUT onto an existing name fails: not tried.
+10. O_PATH           The kernel tells a FUSE file system nothing of O_PATH descriptors: a file without names that only they hold cannot
+                     be opened again through /proc/self/fd. Not tried.
 """
 import errno
 
