@@ -71,11 +71,15 @@ function readEngineFile(path: string): EngineFile | 'none' | 'broken' {
   }
 }
 
-function programName(pid: number): string | undefined {
+/**
+ * Whether a process calls itself an engine. Its holder and its worker have names of their own (native/session), so that this does not
+ * need an answer from a worker, which may be busy or stopped.
+ */
+export function hasEngineName(pid: number): boolean {
   try {
-    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+    return /^(tplfs-|templatefs)/.test(readFileSync(`/proc/${pid}/comm`, 'utf8'));
   } catch {
-    return undefined;
+    return false;
   }
 }
 
@@ -84,7 +88,7 @@ type HolderState = 'engine' | 'other' | 'none';
 /** Whether a pid is that of an engine: its program says so, or it answers for this container. */
 async function holderState(paths: StorePaths, container: string, engine: EngineFile): Promise<HolderState> {
   if (processStart(engine.holder) === undefined) return 'none';
-  if (programName(engine.holder)?.startsWith('templatefs') === true) return 'engine';
+  if (hasEngineName(engine.holder)) return 'engine';
   try {
     const status = await controlRequest(paths.controlSocket(container), ['status'], { timeoutMs: 2_000 });
     return status.get('container') === container ? 'engine' : 'other';

@@ -1,9 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { HeldLocks } from '../catalog/lock.js';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
 import { cleanDeadEngine, detachMount, removeRunFiles, waitForEnd } from '../engine/clean-dead-engine.js';
 import { controlRequest } from '../engine/control-client.js';
-import { settledEngineState, type EngineFile } from '../engine/engine-state.js';
+import { hasEngineName, settledEngineState, type EngineFile } from '../engine/engine-state.js';
 import { isEngineMount, readMounts } from '../engine/mount-table.js';
 import { lock, openForWriting, type ServiceContext } from './context.js';
 import { removeDefaultRoot } from './default-root.js';
@@ -89,7 +88,7 @@ async function endEngine(engine: EngineFile): Promise<void> {
   for (const pid of [engine.holder, engine.worker]) {
     if (pid < 2) continue;
     try {
-      if (!readFileSync(`/proc/${pid}/comm`, 'utf8').startsWith('templatefs')) continue;
+      if (!hasEngineName(pid)) continue;
       process.kill(pid, 'SIGKILL');
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT' && errnoOf(error) !== 'ESRCH') throw error;

@@ -172,7 +172,7 @@ describe('several commands at once on one store', () => {
     const results = all.map((text) => JSON.parse(text) as { taken: number; errors: Record<string, string> });
     for (const { taken, errors } of results) {
       expect(errors).toEqual({});
-      expect(taken).toBeGreaterThan(10);
+      expect(taken).toBeGreaterThan(0);
     }
   });
 

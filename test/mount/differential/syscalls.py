@@ -130,7 +130,16 @@ def die_with_parent(signal):
 CLONE_NEWNS, MS_REC, MS_SLAVE = 0x20000, 0x4000, 0x80000
 
 
+MNT_DETACH = 2
+
+
 def enter_mount_namespace():
     """Mounts from here on are seen by this process and its children alone; what is unmounted outside goes here, too."""
     checked(libc.unshare(CLONE_NEWNS))
     checked(libc.mount(None, b'/', None, ctypes.c_ulong(MS_REC | MS_SLAVE), None))
+    # Where the host's mounts are private, nothing goes: roots that others have mounted would live as long as we do.
+    with open('/proc/self/mounts', 'rb') as f:
+        mounts = [line.split() for line in f]
+    for _source, place, kind, *_rest in reversed(mounts):
+        if kind == b'fuse.templatefs':
+            libc.umount2(place.replace(b'\\040', b' '), MNT_DETACH)
