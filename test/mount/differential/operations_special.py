@@ -25,13 +25,14 @@ def inside(side, op):
     if side.cwd is None:
         return 'nowhere'
     os.fchdir(side.cwd)
-    removed = os.stat('.').st_nlink == 0  # see differences.py
+    if os.stat('.').st_nlink == 0:  # see differences.py: its ACLs are gone, and with them what they allow
+        return show(os.stat('.'))
     name = choose(op, 0, ['f0', 'new1', 'f1'])
     return choose(op, 5, [
         lambda: sorted(os.listdir('.')), lambda: show(os.stat('.')), lambda: show(os.stat('..')), lambda: os.mkdir(name), lambda: os.unlink(name),
         lambda: os.close(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_NONBLOCK, 0o644)), lambda: os.rename(name, '../new3'), lambda: os.rmdir('../' + name),
-        lambda: os.chmod('.', 0o775), lambda: removed or sorted(os.listxattr('.')), lambda: show(os.lstat(name)), lambda: os.symlink('x', name),
-        lambda: removed or os.setxattr('.', 'user.one', b'inside'), lambda: os.utime('.', ns=(5, 5)), lambda: os.link('../f0', name),
+        lambda: os.chmod('.', 0o775), lambda: sorted(os.listxattr('.')), lambda: show(os.lstat(name)), lambda: os.symlink('x', name),
+        lambda: os.setxattr('.', 'user.one', b'inside'), lambda: os.utime('.', ns=(5, 5)), lambda: os.link('../f0', name),
     ])()
 
 
