@@ -24,9 +24,9 @@ def inside(side, op):
     """Something in the current folder, which may have been moved or removed by now."""
     if side.cwd is None:
         return 'nowhere'
+    if os.fstat(side.cwd).st_nlink == 0:  # see differences.py: its ACLs are gone, and with them what they allow
+        return show(os.fstat(side.cwd))
     os.fchdir(side.cwd)
-    if os.stat('.').st_nlink == 0:  # see differences.py: its ACLs are gone, and with them what they allow
-        return show(os.stat('.'))
     name = choose(op, 0, ['f0', 'new1', 'f1'])
     return choose(op, 5, [
         lambda: sorted(os.listdir('.')), lambda: show(os.stat('.')), lambda: show(os.stat('..')), lambda: os.mkdir(name), lambda: os.unlink(name),
