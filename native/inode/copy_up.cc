@@ -370,6 +370,8 @@ Result<void> Root::fill_content(Place place, NodeInfo& info, Intent& intent, boo
         auto fits = check_copy(from.get());
         if (partly && (!fits.ok() || ::ioctl(to.get(), FICLONE, from.get()) < 0)) {
             // Nothing to copy now: each block is, when it is first written to.
+            // But overlayfs takes file capabilities away before it refuses to clone.
+            if (fits.ok()) TRY(restore_link(place, intent));
             info.kind = NodeInfo::Kind::Partial;
             return write_node_info(place, info);
         }

@@ -126,6 +126,8 @@ Result<void> Root::resize(const File& file, uint64_t size) {
 }
 
 Result<uint64_t> Root::seek_content(const File& file, uint64_t offset, int whence) {
+    // btrfs takes a negative offset for the beginning.
+    if (static_cast<int64_t>(offset) < 0) return Errno(ENXIO);
     auto opened = open_data(file, false);
     if (!opened.ok() && opened.error_code() == ENODATA) return Errno(ENXIO);
     const OpenFile& content = *TRY(std::move(opened));
@@ -138,7 +140,7 @@ Result<uint64_t> Root::seek_content(const File& file, uint64_t offset, int whenc
 namespace {
 
 // tmpfs knows no FALLOC_FL_ZERO_RANGE: a hole reads as zeros, too.
-Result<void> allocate_on_host(int fd, int mode, uint64_t from, uint64_t size) {
+Result<void> allocate_or_punch(int fd, int mode, uint64_t from, uint64_t size) {
     const auto offset = static_cast<off_t>(from);
     const auto length = static_cast<off_t>(size);
     auto done = checked_void(::fallocate(fd, mode, offset, length));
@@ -148,6 +150,18 @@ Result<void> allocate_on_host(int fd, int mode, uint64_t from, uint64_t size) {
     TRY(checked_void(::fstat(fd, &stat)));
     if ((mode & FALLOC_FL_KEEP_SIZE) != 0 || stat.st_size >= offset + length) return {};
     return checked_void(::ftruncate(fd, offset + length));
+}
+
+// btrfs leaves mtime alone where there is nothing to allocate.
+Result<void> allocate_on_host(int fd, int mode, uint64_t from, uint64_t size) {
+    struct stat before, after;
+    TRY(checked_void(::fstat(fd, &before)));
+    TRY(allocate_or_punch(fd, mode, from, size));
+    TRY(checked_void(::fstat(fd, &after)));
+    const bool moved = before.st_mtim.tv_sec != after.st_mtim.tv_sec || before.st_mtim.tv_nsec != after.st_mtim.tv_nsec;
+    if (moved) return {};
+    constexpr timespec kNow[] = {{0, UTIME_OMIT}, {0, UTIME_NOW}};
+    return checked_void(::futimens(fd, kNow));
 }
 
 }  // namespace

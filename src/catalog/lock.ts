@@ -56,6 +56,8 @@ interface Note extends ProcessIdentity {
 }
 
 const POLL_MS = 50;
+/** What SQLite says when stat(2) of the path of a file that it has open fails; a new file may be there a moment later. */
+const FOUND_NO_FILE = 'SQLITE_IOERR_FSTAT';
 /** Another command often ends at once; a short wait spares the user an error without feeling like a hang. */
 const SHORT_WAIT_MS = 200;
 
@@ -121,9 +123,11 @@ function tryLock(lockPath: string, mode: LockMode): Database.Database | undefine
   try {
     begin(database, mode);
   } catch (error) {
+    // Looked at before the close, which lets a new lock file have the number of the old one.
+    const isGone = inodeOf(lockPath) !== inode;
     database.close();
     // SQLite finds the file gone from under it when another command has removed it with its container just now.
-    if (isBusy(error) || inodeOf(lockPath) !== inode) return undefined;
+    if (isBusy(error) || isGone || errnoOf(error) === FOUND_NO_FILE) return undefined;
     throw error;
   }
   // The file may have been removed with its container before the lock was taken: then this lock guards nothing.

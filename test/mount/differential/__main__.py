@@ -67,7 +67,7 @@ def parse():
     parser.add_argument('--keep', metavar='FILE', default='differential-failure.json', help='where a failing sequence is written')
     parser.add_argument('--break', dest='broken', metavar='OPERATION', help='the root gets this operation wrong: does the test find it?')
     parser.add_argument('--folder', help='on this folder of an ext4 file system instead of a loop device')
-    parser.add_argument('--store-folder', help='the store, and with it the root, in this folder: on another file system than the plain copy')
+    parser.add_argument('--store-folder', help='the store, and with it the root, in this folder: on another file system than the plain copy; draws only values that every Linux file system can keep')
     parser.add_argument('--no-zero-devices', action='store_true', help='makes no devices 0:0: a store on overlayfs cannot keep them')
     parser.add_argument('--engine', default=os.environ.get('TEMPLATEFS_ENGINE', f'{PROJECT}/build/Release/templatefs-engine'))
     options = parser.parse_args()
@@ -156,7 +156,7 @@ def run_job(setting, options, sequences, writer):
 def make_sequence(setting, options, seed):
     drawn = Sequence(seed, options.length, setting.entries)
     variant = options.variant[seed % len(options.variant)]
-    settings = {**drawn.settings, 'variant': variant, 'zero_devices': not options.no_zero_devices}
+    settings = {**drawn.settings, 'variant': variant, 'zero_devices': not options.no_zero_devices, 'common': options.store_folder is not None}
     return {'settings': settings, 'operations': drawn.operations, 'own': drawn.own}
 
 

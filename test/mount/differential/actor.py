@@ -35,8 +35,7 @@ class Actor:
     def __init__(self, run, role):
         self.run, self.role = run, role
         self.identity = Identity(role)
-        zero_devices = run.settings['zero_devices']
-        self.root, self.plain = Side('root', run.root_path, zero_devices), Side('plain', run.plain_path, zero_devices)
+        self.root, self.plain = Side('root', run.root_path, run.settings), Side('plain', run.plain_path, run.settings)
         self.comparison = Comparison(self.root, self.plain, run.started_ns)
 
     def work(self):

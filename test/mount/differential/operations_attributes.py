@@ -17,6 +17,10 @@ DAY = 86400
 TIMES = [(1, 5), (-1, 999_999_999), (-(1 << 31), 1), (-(1 << 31) - DAY, 7), (1 << 31, 3), ((1 << 32) + 5, 4), (15_032_385_535, 2), (15_032_385_536 + DAY, 1),
          (0, syscalls.UTIME_NOW), (0, syscalls.UTIME_OMIT), (1_000_000_123, 456_789_012), (5, 10**9)]
 
+COMMON_TIMES = [(seconds, nanoseconds) for seconds, nanoseconds in TIMES if -(1 << 31) < seconds < 15_032_385_535]  # ends at neither limit of ext4
+XATTR_SIZES = [0, 1, 30, 200, 200, 100, 60, 7, 5000, 65536, 65537]
+COMMON_XATTR_SIZES = [0, 1, 30, 200, 200, 100, 60, 7, 65537]  # ext4 keeps one block of them
+
 
 @operation('attributes')
 def chmod(_side, op):
@@ -65,27 +69,28 @@ def named_by(side, op):
 
 
 @operation('attributes')
-def utime(_side, op):
-    atime, mtime = choose(op, 0, TIMES), choose(op, 7, TIMES)
+def utime(side, op):
+    times = COMMON_TIMES if side.common else TIMES
+    atime, mtime = choose(op, 0, times), choose(op, 7, times)
     syscalls.utimensat(op['path'], atime, mtime, choose(op, 13, [0, syscalls.AT_SYMLINK_NOFOLLOW]))
     status = os.stat(op['path'], follow_symlinks=choose(op, 13, [True, False]))
     return status.st_atime_ns if atime[1] < syscalls.UTIME_OMIT else None, status.st_mtime_ns if mtime[1] < syscalls.UTIME_OMIT else None
 
 
-def xattr_value(op):
-    size = choose(op, 8, [0, 1, 30, 200, 200, 100, 60, 7, 5000, 65536, 65537])
+def xattr_value(side, op):
+    size = choose(op, 8, COMMON_XATTR_SIZES if side.common else XATTR_SIZES)
     return NOISE[op['n'] % 1000:][:size]
 
 
 @operation('attributes')
-def setxattr(_side, op):
+def setxattr(side, op):
     flags = choose(op, 3, [0, 0, 0, 0, os.XATTR_CREATE, os.XATTR_REPLACE])
-    os.setxattr(op['path'], choose(op, 0, SET_XATTRS), xattr_value(op), flags, follow_symlinks=bool(op['n'] & 1))
+    os.setxattr(op['path'], choose(op, 0, SET_XATTRS), xattr_value(side, op), flags, follow_symlinks=bool(op['n'] & 1))
 
 
 @operation('attributes')
 def fsetxattr(side, op):
-    os.setxattr(named_by(side, op), choose(op, 0, SET_XATTRS), xattr_value(op))
+    os.setxattr(named_by(side, op), choose(op, 0, SET_XATTRS), xattr_value(side, op))
 
 
 @operation()

@@ -101,14 +101,15 @@ def linkfollow(_side, op):
 
 
 @operation('names')
-def symlink(_side, op):
-    os.symlink(choose(op, 0, ['f0', 'new1', '..', '../a', 'new1/../f2', 't' * 255, 't' * (op['n'] % 300 + 1), 't/' * 2047, 't' * 4096, '/proc/self/none', 'deep']), op['path'])
+def symlink(side, op):
+    longest = 't/' * (511 if side.common else 2047)  # XFS keeps less than 1,024 bytes
+    os.symlink(choose(op, 0, ['f0', 'new1', '..', '../a', 'new1/../f2', 't' * 255, 't' * (op['n'] % 300 + 1), longest, 't' * 4096, '/proc/self/none', 'deep']), op['path'])
 
 
 @operation('names')
 def mknod(side, op):
     kind = choose(op, 0, [stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFCHR, stat.S_IFDIR])
-    device = choose(op, 3, [os.makedev(1, 5), os.makedev(4095, 1048575), 0]) if kind in (stat.S_IFCHR, stat.S_IFBLK) else 0
+    device = choose(op, 3, [os.makedev(1, 5), os.makedev(511, 262_143) if side.common else os.makedev(4095, 1_048_575), 0]) if kind in (stat.S_IFCHR, stat.S_IFBLK) else 0
     if kind == stat.S_IFCHR and device == 0 and not side.zero_devices:
         return 'left out'
     os.mknod(op['path'], kind | choose(op, 6, MODES), device)

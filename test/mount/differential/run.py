@@ -47,7 +47,7 @@ class Run:
         self.reports = os.pipe()
         self.unread = b''
         self.children, self.timers = {}, []
-        self.sides = Side('root', self.root_path), Side('plain', self.plain_path)
+        self.sides = Side('root', self.root_path, self.settings), Side('plain', self.plain_path, self.settings)
         self.comparison = Comparison(*self.sides, self.started_ns)
 
     def _shared_inodes(self):

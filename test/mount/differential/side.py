@@ -37,8 +37,8 @@ class Map:
 
 
 class Side:
-    def __init__(self, name, base, zero_devices=True):
-        self.name, self.base, self.zero_devices = name, base, zero_devices
+    def __init__(self, name, base, settings):
+        self.name, self.base, self.zero_devices, self.common = name, base, settings['zero_devices'], settings['common']
         self.is_root = name == 'root'
         self.base_fd = None
         self.cwd = None
