@@ -17,6 +17,8 @@
 9. failed whiteouts  ext4 changes the folder's mtime even when RENAME_WHITEOUT onto an existing name fails: not tried.
 10. O_PATH           The kernel tells a FUSE file system nothing of O_PATH descriptors: a file without names that only they hold cannot
                      be opened again through /proc/self/fd. Not tried.
+11. links of others   Whether a user may link a file of somebody else (fs.protected_hardlinks) the kernel asks of the mode it knows, which
+                     still has the set-id bits that a write has just taken: each link(2) follows a stat(2), as in `ln`.
 """
 import errno
 

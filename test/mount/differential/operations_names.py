@@ -92,7 +92,7 @@ def renameflags(side, op):
 
 @operation('names')
 def link(_side, op):
-    os.link(op['path'], op['other'], follow_symlinks=False)
+    _link(op['path'], op['other'])
 
 
 @operation('names')
@@ -131,12 +131,17 @@ def linkfd(side, op):
         syscalls.linkat(side.fd(op), '', op['other'], syscalls.AT_EMPTY_PATH)
 
 
+def _link(old, new):
+    os.stat(old, follow_symlinks=False)  # see differences.py
+    os.link(old, new, follow_symlinks=False)
+
+
 @operation('names')
 def replace(_side, op):
     """What package managers and editors do: a backup by a hard link, a new file, renamed over the old one."""
     backup, new = op['path'] + '~', op['path'] + '.new'
     done = []
-    for step in (lambda: os.link(op['path'], backup, follow_symlinks=False), lambda: _put(new, data(op)), lambda: os.rename(new, op['path']),
+    for step in (lambda: _link(op['path'], backup), lambda: _put(new, data(op)), lambda: os.rename(new, op['path']),
                  lambda: os.unlink(backup) if op['n'] & 1 else os.rename(backup, op['path'])):
         try:
             done.append(step())
