@@ -27,8 +27,13 @@ async function installNpmPackages() {
   if (readStamp(STAMP) !== undefined || !isInstalledByHand()) {
     say('Installing npm packages: npm ci');
     const headers = nodeHeaders();
-    // node-gyp, which npm ci starts for what has no prebuilt binary, then needs no download.
-    await mustRun('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], headers === undefined ? {} : { env: { npm_config_nodedir: headers } });
+    await mustRun('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
+      env: {
+        TEMPLATEFS_SETUP: '1', // the engine is built below, once
+        // node-gyp, which npm ci starts for what has no prebuilt binary, then needs no download.
+        ...(headers === undefined ? {} : { npm_config_nodedir: headers }),
+      },
+    });
   }
   writeStamp(STAMP, wanted);
 }
