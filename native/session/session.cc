@@ -1,5 +1,6 @@
 #include "session/session.h"
 
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -26,10 +27,16 @@ constexpr uint64_t kWanted = FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_ATOMIC_O_T
                              FUSE_POSIX_ACL | FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT | FUSE_INIT_EXT | FUSE_HAS_RESEND |
                              FUSE_ALLOW_IDMAP;
 
-// Anonymous memory: pages of a buffer cost nothing before a large request touches them.
+constexpr size_t kPage = 4096;
+// Two names and the headers around them fit.
+constexpr size_t kSmallRequest = 2 * kPage;
+
+// Anonymous memory: pages of a buffer cost nothing before a large request touches them. What was touched stays (see
+// Session::hold_input()), if the limit on locked memory allows it.
 std::span<std::byte> allocate_buffer() {
     void* memory = ::mmap(nullptr, kBufferSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) std::abort();
+    (void)::mlock2(memory, kBufferSize, MLOCK_ONFAULT);
     return {static_cast<std::byte*>(memory), kBufferSize};
 }
 
@@ -48,6 +55,18 @@ bool gives_reference(uint32_t opcode) {
     }
 }
 
+// Whether the answer opens a file whose data will come in WRITE requests.
+bool lets_data_come(uint32_t opcode, ArgumentReader arguments, std::span<const std::byte> answer) {
+    if (opcode != FUSE_OPEN && opcode != FUSE_CREATE && opcode != kFuseTmpfile) return false;
+    if (answer.size() < sizeof(fuse_out_header) + sizeof(OpenOut)) return false;
+    // Of all three the request begins with the flags, and the answer ends with how the file is open.
+    auto flags = arguments.take<uint32_t>();
+    if (!flags.ok() || (flags.value() & O_ACCMODE) == O_RDONLY) return false;
+    OpenOut opened;
+    std::memcpy(&opened, answer.data() + answer.size() - sizeof opened, sizeof opened);
+    return (opened.open_flags & FOPEN_PASSTHROUGH) == 0;
+}
+
 }  // namespace
 
 Session::Session(Root& root, int device, SessionOptions options)
@@ -56,7 +75,17 @@ Session::Session(Root& root, int device, SessionOptions options)
       options_(options),
       input_(allocate_buffer()),
       output_(allocate_buffer()),
-      reply_(output_) {}
+      reply_(output_) {
+    // A worker that follows a dead one may find requests of any size at once.
+    hold_input(initialized() ? input_.size() : kSmallRequest);
+}
+
+void Session::hold_input(size_t size) {
+    for (; held_ < size; held_ += kPage) {
+        volatile std::byte* page = input_.data() + held_;
+        *page = std::byte{0};
+    }
+}
 
 Result<void> Session::request_resend() {
     fuse_out_header notification{};
@@ -134,12 +163,14 @@ std::span<const std::byte> Session::serve(std::span<const std::byte> message) {
     if (request.header.opcode < kOpcodeLimit) header.requests_by_opcode[request.header.opcode]++;
 
     const OpcodeInfo* info = find_opcode(request.header.opcode);
+    ArgumentReader arguments = request.arguments;
     dispatch(request);
     if (info != nullptr && !info->answered) {
         state.commit();
         return {};
     }
     auto answer = reply_.message(unique);
+    if (lets_data_come(request.header.opcode, arguments, answer)) hold_input(input_.size());
     state.commit(answer);
     return answer;
 }

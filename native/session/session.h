@@ -44,6 +44,10 @@ private:
     void dispatch(Request& request);
     Result<void> op_init(Request& request);
     void after_init();
+    // Makes so much of the input buffer present in memory. A worker that is killed while the kernel copies a request into a
+    // page that is not there cannot be given the page any more, and the kernel then fails the request with EIO instead of
+    // keeping it for the next worker.
+    void hold_input(size_t size);
     // The kernel had given the request up when its answer came: it will not release what the answer opened.
     void take_back(const Request& request, std::span<const std::byte> answer);
 
@@ -51,6 +55,7 @@ private:
     int device_;
     SessionOptions options_;
     std::span<std::byte> input_;
+    size_t held_ = 0;  // bytes of it that are present
     std::span<std::byte> output_;
     Reply reply_;
 };
