@@ -21,8 +21,8 @@ class SettingError(Exception):
 class Setting:
     """Use as a context manager: everything is taken away at the end."""
 
-    def __init__(self, engine, folder=None, store_folder=None):
-        self.engine, self.folder, self.store_folder = engine, folder, store_folder
+    def __init__(self, engine, folder=None, store_folder=None, build=template.build):
+        self.engine, self.folder, self.store_folder, self.build = engine, folder, store_folder, build
         self.base, self.broken = None, None
         self.store = f'{store_folder}/store'
 
@@ -52,7 +52,7 @@ class Setting:
             self.store = f'{place}/store'
         os.mkdir(self.template)
         os.mkdir(self.work, 0o711)
-        template.build(self.template)
+        self.build(self.template)
         self.entries = entries_of(self.template)
         for arguments in (('template', 'import', 'template', self.template), ('create', PATTERN, '--ostemplate', 'template')):
             ended = subprocess.run([CLI, '--store', self.store, *arguments], stdout=subprocess.DEVNULL, check=False)
