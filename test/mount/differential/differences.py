@@ -11,7 +11,8 @@
 5. shifting ranges   FUSE has no FALLOC_FL_COLLAPSE_RANGE and FALLOC_FL_INSERT_RANGE: EOPNOTSUPP.
 6. empty chown       chown(2) that sets neither owner nor group, of a file with set-id bits or capabilities that is open for
                      writing, is the same to a FUSE file system as a write to it. Not tried.
-7. removed folders   A folder that was removed while it is open or current keeps its attributes, but no extended ones.
+7. removed folders   A folder that was removed while it is open or current keeps its attributes, but no extended ones; nor does a pipe,
+                     of whose opens the kernel tells a FUSE file system nothing.
 8. stores by maps    Where a file is not served by passthrough, a store through a shared map changes mtime when its pages are
                      written back, not when it is made: each is followed by msync(2).
 9. failed whiteouts  ext4 changes the folder's mtime even when RENAME_WHITEOUT onto an existing name fails: not tried.

@@ -60,10 +60,10 @@ def _has_privileges(what):
 
 
 def named_by(side, op):
-    """The descriptor; a folder that was removed is left out: see differences.py."""
+    """The descriptor; a folder or pipe that was removed is left out: see differences.py."""
     fd = side.fd(op)
     status = os.fstat(fd)
-    if stat.S_ISDIR(status.st_mode) and status.st_nlink == 0:
+    if not stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
         raise OSError(errno.ENOENT, 'left out')
     return fd
 
