@@ -1,20 +1,13 @@
 #include "control/control_server.h"
 
 #include <sys/epoll.h>
-#include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
+#include <utility>
 
 #include "wire/opcodes.h"
-
-#ifndef P_PIDFD
-#define P_PIDFD 3
-#endif
 
 namespace templatefs {
 namespace {
@@ -43,8 +36,8 @@ std::string passthrough_text(const StateHeader& header) {
     }
 }
 
-ControlServer::ControlServer(Root& root, ControlContext context, int listener, int epoll)
-    : root_(root), context_(std::move(context)), listener_(listener), epoll_(epoll) {}
+ControlServer::ControlServer(Root& root, ControlContext context, int listener, int holder, int epoll)
+    : root_(root), context_(std::move(context)), listener_(listener), epoll_(epoll), holder_(holder) {}
 
 void ControlServer::accept() {
     for (;;) {
@@ -62,7 +55,6 @@ void ControlServer::accept() {
 }
 
 void ControlServer::ready(int fd) {
-    if (fd == stopping_) return finish_stop();
     auto found = connections_.find(fd);
     if (found == connections_.end()) return;
     char buffer[4096];
@@ -193,38 +185,29 @@ std::string ControlServer::status() {
 }
 
 void ControlServer::ended() {
-    if (stopping_ >= 0) finish_stop();
+    if (stopping_) finish_stop(0);
 }
 
 std::string ControlServer::stop(bool force, int fd) {
-    if (stopping_ >= 0) return error_frame("BUSY", "it is being unmounted already");
-    pid_t child = ::fork();
-    if (child < 0) return error_frame("FAILED", std::strerror(errno));
-    if (child == 0) {
-        int result = ::umount2(context_.mountpoint.c_str(), force ? MNT_FORCE | MNT_DETACH : UMOUNT_NOFOLLOW);
-        ::_exit(result == 0 ? 0 : errno);
-    }
-    int pidfd = static_cast<int>(::syscall(SYS_pidfd_open, child, 0));
-    if (pidfd < 0) return error_frame("FAILED", std::strerror(errno));
-    child_.reset(pidfd);
-    stopping_ = pidfd;
+    if (stopping_) return error_frame("BUSY", "it is being unmounted already");
+    const char how = force ? 1 : 0;
+    if (::send(holder_, &how, 1, MSG_NOSIGNAL) != 1) return error_frame("FAILED", std::strerror(errno));
+    stopping_ = true;
     stop_client_ = fd;
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.fd = pidfd;
-    (void)::epoll_ctl(epoll_, EPOLL_CTL_ADD, pidfd, &event);
     return {};
 }
 
-void ControlServer::finish_stop() {
-    siginfo_t info{};
-    (void)::waitid(static_cast<idtype_t>(P_PIDFD), static_cast<id_t>(stopping_), &info, WEXITED);
-    child_.reset();
-    stopping_ = -1;
-    int client = stop_client_;
-    stop_client_ = -1;
+void ControlServer::unmounted() {
+    int32_t error;
+    // A worker that died may have been the one that asked: then nobody waits here.
+    while (::recv(holder_, &error, sizeof error, 0) == sizeof error)
+        if (stopping_) finish_stop(error);
+}
+
+void ControlServer::finish_stop(int error) {
+    stopping_ = false;
+    const int client = std::exchange(stop_client_, -1);
     if (client < 0) return;
-    int error = info.si_code == CLD_EXITED ? info.si_status : EIO;
     if (error == 0) send_and_close(client, FrameWriter().field("ok").take());
     else if (error == EBUSY) send_and_close(client, error_frame("BUSY", "the root is in use"));
     else send_and_close(client, error_frame("FAILED", std::strerror(error)));

@@ -25,11 +25,14 @@ std::string passthrough_text(const StateHeader& header);
 class ControlServer {
 public:
     // `listener` is a listening, non-blocking socket; `epoll` gets the connections with their descriptor as data.
-    ControlServer(Root& root, ControlContext context, int listener, int epoll);
+    // `holder` leads to who can unmount: it is sent one byte, 0 or 1 (by force), and answers with an errno as int32, 0 done.
+    ControlServer(Root& root, ControlContext context, int listener, int holder, int epoll);
 
     void accept();
-    bool owns(int fd) const { return connections_.contains(fd) || fd == stopping_; }
+    bool owns(int fd) const { return connections_.contains(fd); }
     void ready(int fd);
+    // The holder has answered.
+    void unmounted();
     // The connection is gone: whoever asked for that hears of it.
     void ended();
 
@@ -44,7 +47,7 @@ private:
     std::string status();
     std::string quota(std::span<const std::string_view> changes);
     std::string stop(bool force, int fd);
-    void finish_stop();
+    void finish_stop(int error);
     void send_and_close(int fd, const std::string& frame);
 
     Root& root_;
@@ -53,9 +56,9 @@ private:
     int epoll_;
     std::unordered_map<int, Connection> connections_;
 
-    // The child that unmounts: the engine itself has to go on serving until the kernel lets go.
-    UniqueFd child_;
-    int stopping_ = -1;
+    // The engine has to go on serving until the kernel lets go.
+    int holder_;
+    bool stopping_ = false;
     int stop_client_ = -1;
 };
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <string>
 
+#include "base/proc.h"
 #include "private/settings.h"
 
 namespace templatefs {
@@ -39,7 +40,7 @@ std::vector<uint32_t> numbers_of(const std::string& line) {
 // Empty when it cannot be read: then the process has no privilege over anything.
 IdMap read_map(uint32_t pid, const char* name) {
     IdMap map;
-    auto text = read_small_file(AT_FDCWD, ("/proc/" + std::to_string(pid) + name).c_str());
+    auto text = read_small_file(AT_FDCWD, proc_path(std::to_string(pid) + name).c_str());
     if (!text.ok()) return map;
     const auto numbers = numbers_of(text.value());
     for (size_t i = 0; i + 2 < numbers.size(); i += 3) map.push_back({numbers[i], numbers[i + 1], numbers[i + 2]});
@@ -57,7 +58,7 @@ bool has_outside(const IdMap& map, std::optional<uint32_t> id) {
 
 std::optional<Caller> Caller::read(uint32_t pid) {
     if (pid == 0) return std::nullopt;
-    auto text = read_small_file(AT_FDCWD, ("/proc/" + std::to_string(pid) + "/status").c_str());
+    auto text = read_small_file(AT_FDCWD, proc_path(std::to_string(pid) + "/status").c_str());
     if (!text.ok()) return std::nullopt;
     const std::string& status = text.value();
     auto uids = numbers_of(line_of(status, "\nUid:"));

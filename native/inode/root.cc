@@ -52,7 +52,7 @@ Root::Root(Parts parts, SharedState& state)
       dirs_(kOpenFolders),
       open_files_(kOpenFiles),
       usage_(nodes_),
-      host_quota_(HostQuota::probe(area_.base())),
+      host_quota_(HostQuota::probe(area_.base(), parts.outside)),
       whole_copy_limit_(parts.whole_copy_limit),
       block_(block_size(area_.inodes())) {
     find_shared_folders(parts.shared);

@@ -83,6 +83,7 @@ public:
         SharedPaths shared{};
         IdMaps ids{};      // of the mount
         int fuse = -1;     // for backing ids; -1 in tests
+        int outside = -1;  // as HostQuota::probe() wants it
         // Content up to this size is copied whole before its first change; larger files become partial ones.
         uint64_t whole_copy_limit = kWholeCopyLimit;
     };

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/proc.h"
 #include "private/node_xattr.h"
 
 namespace templatefs {
@@ -26,7 +27,7 @@ Result<UniqueFd> open_or_make_folder(int parent, const char* name) {
 
 // /proc/sys/kernel/random/boot_id, one line; empty when /proc is not there, which never equals a stored one.
 std::string boot_id() {
-    auto text = read_small_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id");
+    auto text = read_small_file(AT_FDCWD, proc_path("sys/kernel/random/boot_id").c_str());
     if (!text.ok()) return "";
     std::string id = text.take();
     while (!id.empty() && id.back() == '\n') id.pop_back();
@@ -38,9 +39,13 @@ std::string boot_id() {
 InodeName::InodeName(uint64_t ino) { std::snprintf(text, sizeof text, "%08" PRIx64, ino); }
 
 Result<PrivateArea> PrivateArea::open(int store, const std::string& container) {
-    PrivateArea area;
     UniqueFd all = TRY(open_at(store, "private", O_RDONLY | O_DIRECTORY));
-    area.base_ = TRY(open_at(all.get(), container.c_str(), O_RDONLY | O_DIRECTORY));
+    return open_base(TRY(open_at(all.get(), container.c_str(), O_RDONLY | O_DIRECTORY)));
+}
+
+Result<PrivateArea> PrivateArea::open_base(UniqueFd base) {
+    PrivateArea area;
+    area.base_ = std::move(base);
     area.settings_ = TRY(read_settings(area.base()));
     area.root_ = TRY(open_or_make_folder(area.base(), "root"));
     area.inodes_ = TRY(open_or_make_folder(area.base(), "inodes"));

@@ -33,6 +33,8 @@ class PrivateArea {
 public:
     // ENOENT when there is no such container. Makes folders that are missing. Does not lock.
     static Result<PrivateArea> open(int store, const std::string& container);
+    // The same by the folder private/<ct>.
+    static Result<PrivateArea> open_base(UniqueFd base);
 
     int base() const { return base_.get(); }
     int root() const { return root_.get(); }

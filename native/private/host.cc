@@ -8,6 +8,8 @@
 #include <atomic>
 #include <cstdio>
 
+#include "base/proc.h"
+
 namespace templatefs {
 namespace {
 
@@ -35,7 +37,7 @@ public:
     static Result<ProcPath> open(Place place) {
         ProcPath path;
         path.fd_ = TRY(open_at(place.folder, place.name, O_PATH));
-        std::snprintf(path.text_, sizeof path.text_, "/proc/self/fd/%d", path.fd_.get());
+        std::snprintf(path.text_, sizeof path.text_, "%s%d", proc_path("self/fd/").c_str(), path.fd_.get());
         return path;
     }
     const char* c_str() const { return text_; }

@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 
 #include "private/settings.h"
 
@@ -80,20 +81,21 @@ const char* host_quota_name(HostQuotaKind kind) {
     return "engine";
 }
 
-HostQuota HostQuota::probe(int area) {
+HostQuota HostQuota::probe(int area, int outside) {
     HostQuota quota;
-    auto outside = open_at(area, "..", O_RDONLY | O_DIRECTORY);
-    if (!outside.ok()) return quota;
-    quota.outside_ = outside.take();
+    auto opened = outside < 0 ? open_at(area, "..", O_RDONLY | O_DIRECTORY) : open_at(outside, ".", O_RDONLY | O_DIRECTORY);
+    if (!opened.ok()) return quota;
+    quota.outside_ = opened.take();
     if (is_subvolume(area)) {
         auto id = subvolume_id(area);
         auto folder = sysfs_folder(area);
         if (!id.ok() || !folder.ok()) return quota;
         std::string own = folder.value() + "/0_" + std::to_string(id.value());
-        if (::access(own.c_str(), F_OK) < 0) return quota;
+        auto group = open_at(AT_FDCWD, own.c_str(), O_RDONLY | O_DIRECTORY);
+        if (!group.ok()) return quota;
         quota.kind_ = HostQuotaKind::Btrfs;
         quota.id_ = id.value();
-        quota.folder_ = std::move(own);
+        quota.folder_ = group.take();
         return quota;
     }
     if (is_btrfs(area)) return quota;
@@ -127,7 +129,7 @@ Result<void> HostQuota::set_limit(uint64_t bytes) const {
 
 Result<uint64_t> HostQuota::used() const {
     if (kind_ == HostQuotaKind::Btrfs) {
-        std::string text = TRY(read_small_file(AT_FDCWD, (folder_ + "/referenced").c_str()));
+        std::string text = TRY(read_small_file(folder_.get(), "referenced"));
         return uint64_t{std::strtoull(text.c_str(), nullptr, 10)};
     }
     if (kind_ == HostQuotaKind::Project) {

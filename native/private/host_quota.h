@@ -3,7 +3,6 @@
 // says EDQUOT, so private files keep passthrough. docs/quotas.md.
 
 #include <cstdint>
-#include <string>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -21,7 +20,8 @@ const char* host_quota_name(HostQuotaKind kind);
 class HostQuota {
 public:
     // What there is for the private area that `area` is the folder of. Changes nothing.
-    static HostQuota probe(int area);
+    // `outside` is any folder of the same file system that is in no private area; -1: the one that the area is in.
+    static HostQuota probe(int area, int outside = -1);
 
     HostQuotaKind kind() const { return kind_; }
     // UINT64_MAX takes the limit away.
@@ -32,9 +32,9 @@ public:
 private:
     HostQuotaKind kind_ = HostQuotaKind::None;
     uint64_t id_ = 0;      // of the subvolume, or the project
-    // The folder that the area is in. btrfs takes no request from inside a subvolume that is at its limit, not even for more.
+    // btrfs takes no request from inside a subvolume that is at its limit, not even for more.
     UniqueFd outside_;
-    std::string folder_;   // of the qgroup, in /sys
+    UniqueFd folder_;      // of the qgroup, in /sys
 };
 
 // Makes the folder `name`, as a subvolume where that lets the host enforce a quota on it. EEXIST when there is one.

@@ -2,8 +2,9 @@
 // The processes of one engine.
 //
 // `mount` prepares everything and forks the holder, which keeps what must outlive a worker (the /dev/fuse descriptor, the
-// shared state, the lock, the control socket) and does nothing but wait. The holder forks the worker, which serves the
-// root. When a worker dies, the holder forks another, which asks the kernel for the unanswered requests and goes on.
+// shared state, the lock, the control socket) and unmounts when the worker asks for it: the one thing that a worker may
+// not do itself and somebody asks it for. The holder forks the worker, which serves the root. When a worker dies, the holder
+// forks another, which asks the kernel for the unanswered requests and goes on.
 
 #include <optional>
 #include <string>
@@ -27,19 +28,23 @@ struct MountOptions {
     uint64_t whole_copy_limit = kWholeCopyLimit;
 };
 
-// What holder and worker share, all of it opened before the first fork.
+// What holder and worker share, all of it opened before the first fork. Views are mounts of their own (confine.h).
 struct EngineParts {
     UniqueFd area_lock;
-    UniqueFd store;
+    UniqueFd area;     // view of private/<ct>/
     UniqueFd objects;  // read-only view
-    UniqueFd trees;
-    UniqueFd run;      // run/<ct>/
+    UniqueFd tree;     // the image
+    UniqueFd outside;  // view of an empty folder of the store
+    UniqueFd proc;     // view of /proc
     UniqueFd device;
     UniqueFd state;
     UniqueFd control;
-    UniqueFd mount;    // of the holder only, until the root is attached
+    UniqueFd asks;     // the worker's end of the pair by which it asks the holder
+    // The holder's own.
+    UniqueFd run;      // run/<ct>/
+    UniqueFd answers;  // its end of that pair
+    UniqueFd mount;    // until the root is attached
     std::string container;
-    std::string tree;
     std::string mountpoint;
     SharedPaths shared;  // they hold until the unmount, whatever becomes of the settings
     IdMaps ids;
@@ -55,7 +60,7 @@ int run_mount(const MountOptions& options);
 // the command, as soon as the first worker serves or has failed.
 int run_holder(EngineParts& parts, UniqueFd ready);
 
-// The worker's life. `ready` gets a byte once the root is live. Returns the exit status: 0 after an unmount.
+// The worker's life: it gives up all that it does not need, then serves. `ready` gets a byte once the root is live. Returns the exit status: 0 after an unmount.
 int run_worker(EngineParts& parts, UniqueFd ready, int64_t holder);
 
 }  // namespace templatefs

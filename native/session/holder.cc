@@ -1,6 +1,9 @@
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -51,6 +54,58 @@ void detach_from_terminal(const EngineParts& parts) {
     if (null > 2) ::close(null);
 }
 
+// Unmounts when the worker asks for it. A child does it: it may take long, and meanwhile the worker may die.
+class Unmounter {
+public:
+    explicit Unmounter(const EngineParts& parts) : parts_(parts) {}
+
+    // Until the worker has ended; returns its wait status.
+    int wait_for(pid_t worker) {
+        UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, worker, 0)));
+        for (;;) {
+            // Without a pidfd (no descriptors left) the worker is looked after every tenth of a second.
+            pollfd fds[3] = {{pidfd.get(), POLLIN, 0}, {parts_.answers.get(), POLLIN, 0}, {child_fd_.get(), POLLIN, 0}};
+            (void)::poll(fds, 3, pidfd.valid() ? -1 : 100);
+            int status = 0;
+            const pid_t ended = ::waitpid(worker, &status, WNOHANG);
+            if (ended == worker) return status;
+            if (ended < 0 && errno == ECHILD) return 0;
+            if (fds[1].revents != 0) take_request();
+            if (fds[2].revents != 0) answer();
+        }
+    }
+
+private:
+    void take_request() {
+        char force = 0;
+        if (::recv(parts_.answers.get(), &force, 1, 0) != 1 || child_ > 0) return;
+        child_ = ::fork();
+        if (child_ == 0) {
+            const int flags = force == 1 ? MNT_FORCE | MNT_DETACH : UMOUNT_NOFOLLOW;
+            ::_exit(::umount2(parts_.mountpoint.c_str(), flags) == 0 ? 0 : errno);
+        }
+        child_fd_ = UniqueFd(child_ > 0 ? static_cast<int>(::syscall(SYS_pidfd_open, child_, 0)) : -1);
+        if (child_fd_.valid()) return;
+        // No process or descriptor left: said at once, as a child that cannot be waited for would block us.
+        send(EAGAIN);
+        child_ = 0;
+    }
+
+    void answer() {
+        int status = 0;
+        if (::waitpid(child_, &status, 0) != child_) return;
+        child_ = 0;
+        child_fd_.reset();
+        send(WIFEXITED(status) ? WEXITSTATUS(status) : EIO);
+    }
+
+    void send(int32_t error) { (void)!::send(parts_.answers.get(), &error, sizeof error, MSG_NOSIGNAL); }
+
+    const EngineParts& parts_;
+    pid_t child_ = 0;
+    UniqueFd child_fd_;
+};
+
 // Waits for the first worker: true when the root is live.
 bool wait_until_live(int pipe) {
     char byte;
@@ -84,6 +139,7 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
 
     const pid_t holder = ::getpid();
     int fruitless = 0;
+    Unmounter unmounter(parts);
     for (;;) {
         int live[2];
         if (::pipe2(live, O_CLOEXEC) < 0) return 1;
@@ -116,9 +172,7 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
             detach_from_terminal(parts);
         }
 
-        int status = 0;
-        while (::waitpid(worker, &status, 0) < 0 && errno == EINTR) {
-        }
+        const int status = unmounter.wait_for(worker);
         if (failed == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
             remove_state(parts);
             return 0;

@@ -1,6 +1,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include <cstring>
 
 #include "base/failure.h"
+#include "session/confine.h"
 #include "session/engine.h"
 #include "session/mount_point.h"
 
@@ -41,6 +43,18 @@ Result<UniqueFd> open_or_make(int parent, const char* name, mode_t mode) {
     return open_at(parent, name, O_RDONLY | O_DIRECTORY);
 }
 
+Result<void> make_views(int area, int objects, EngineParts& parts) {
+    parts.area = TRY(detached_view(area, false));
+    parts.objects = TRY(detached_view(objects, true));
+    parts.proc = TRY(detached_view(TRY(open_at(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY)).get(), false));
+    parts.outside = TRY(detached_view(TRY(open_or_make(parts.run.get(), "empty", 0700)).get(), false));
+    int pair[2];
+    TRY(checked_void(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair)));
+    parts.asks = UniqueFd(pair[0]);
+    parts.answers = UniqueFd(pair[1]);
+    return {};
+}
+
 // Fills `parts`; returns 0, or the exit status after the error has been said.
 int prepare(const MountOptions& options, EngineParts& parts) {
     const char* ct = options.container.c_str();
@@ -64,12 +78,12 @@ int prepare(const MountOptions& options, EngineParts& parts) {
     if (::stat(parts.mountpoint.c_str(), &target) < 0 || !S_ISDIR(target.st_mode))
         return fail(kExitUsage, "USAGE", "the mount point %s is no folder", parts.mountpoint.c_str());
 
-    parts.store = UniqueFd(::open(options.store.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!parts.store.valid())
+    UniqueFd store(::open(options.store.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!store.valid())
         return fail(kExitFailed, "FAILED", "cannot open the store %s: %s", options.store.c_str(), std::strerror(errno));
     if (options.container.empty() || options.container.find('/') != std::string::npos || options.container[0] == '.')
         return fail(kExitUsage, "USAGE", "not a container name: %s", ct);
-    auto area = PrivateArea::open(parts.store.get(), options.container);
+    auto area = PrivateArea::open(store.get(), options.container);
     if (!area.ok()) {
         if (area.error_code() == ENOENT) return fail(kExitNoContainer, "CONTAINER_NOT_FOUND", "no container %s", ct);
         if (area.error_code() == EUCLEAN)
@@ -77,10 +91,9 @@ int prepare(const MountOptions& options, EngineParts& parts) {
         return fail(kExitFailed, "FAILED", "cannot open the private area of %s: %s", ct, errno_text(area.error()));
     }
     const ContainerSettings& settings = area.value().settings();
-    parts.tree = settings.tree;
     parts.ids = options.ids ? *options.ids : settings.ids;
     std::string broken;
-    auto shared = find_shared_paths(parts.store.get(), settings, broken);
+    auto shared = find_shared_paths(store.get(), settings, broken);
     if (!shared.ok()) {
         if (shared.error_code() == EUCLEAN)
             return fail(kExitIntegrity, "INTEGRITY", "%s in the store, which %s needs, is broken", broken.c_str(), ct);
@@ -95,28 +108,31 @@ int prepare(const MountOptions& options, EngineParts& parts) {
     }
     parts.area_lock = lock.take();
 
-    auto trees = open_at(parts.store.get(), "trees", O_RDONLY | O_DIRECTORY);
-    auto objects = open_at(parts.store.get(), "objects", O_RDONLY | O_DIRECTORY);
+    auto trees = open_at(store.get(), "trees", O_RDONLY | O_DIRECTORY);
+    auto objects = open_at(store.get(), "objects", O_RDONLY | O_DIRECTORY);
     if (!trees.ok() || !objects.ok())
         return fail(kExitIntegrity, "INTEGRITY", "the store %s has no trees/ or objects/", options.store.c_str());
-    parts.trees = trees.take();
-    // Opened here only to say early, and clearly, what is wrong with it; each worker maps it for itself.
-    if (auto tree = TreeImage::open(parts.trees.get(), parts.tree.c_str()); !tree.ok()) {
+    const char* digest = settings.tree.c_str();
+    // O_NONBLOCK: a fifo in the place of a tree must not stop us. Mapped here only to say early, and clearly, what is wrong
+    // with it; each worker maps it for itself.
+    auto file = open_at(trees.value().get(), digest, O_RDONLY | O_NONBLOCK);
+    auto tree = file.ok() ? TreeImage::map(file.value().get()) : Result<TreeImage>(file.error());
+    if (!tree.ok()) {
         if (tree.error_code() == ENOENT)
-            return fail(kExitIntegrity, "INTEGRITY", "tree %s, which %s is based on, is missing", parts.tree.c_str(), ct);
+            return fail(kExitIntegrity, "INTEGRITY", "tree %s, which %s is based on, is missing", digest, ct);
         if (tree.error_code() == EUCLEAN)
-            return fail(kExitIntegrity, "BAD_TREE", "tree %s is broken (templatefs verify says more)", parts.tree.c_str());
-        return fail(kExitFailed, "FAILED", "cannot open tree %s: %s", parts.tree.c_str(), errno_text(tree.error()));
+            return fail(kExitIntegrity, "BAD_TREE", "tree %s is broken (templatefs verify says more)", digest);
+        return fail(kExitFailed, "FAILED", "cannot open tree %s: %s", digest, errno_text(tree.error()));
     }
-    auto view = read_only_view(objects.value().get());
-    if (!view.ok())
-        return fail(kExitNoFuse, "FUSE_UNAVAILABLE", "cannot make a read-only mount of objects/: %s", errno_text(view.error()));
-    parts.objects = view.take();
+    parts.tree = file.take();
 
-    auto runs = open_or_make(parts.store.get(), "run", 0711);
+    auto runs = open_or_make(store.get(), "run", 0711);
     auto run = runs.ok() ? open_or_make(runs.value().get(), ct, 0700) : Result<UniqueFd>(runs.error());
     if (!run.ok()) return fail(kExitFailed, "FAILED", "cannot make run/%s: %s", ct, errno_text(run.error()));
     parts.run = run.take();
+    if (auto views = make_views(area.value().base(), objects.value().get(), parts); !views.ok())
+        return fail(kExitNoFuse, "FUSE_UNAVAILABLE", "cannot make the mounts of the private area and of objects/: %s",
+                    errno_text(views.error()));
     auto control = listen_in(parts.run.get());
     if (!control.ok()) return fail(kExitFailed, "FAILED", "cannot make the control socket: %s", errno_text(control.error()));
     parts.control = control.take();
@@ -131,7 +147,7 @@ int prepare(const MountOptions& options, EngineParts& parts) {
     struct statfs host;
     parts.session.passthrough = options.passthrough;
     parts.whole_copy_limit = options.whole_copy_limit;
-    if (::fstatfs(parts.store.get(), &host) == 0 && static_cast<long>(host.f_type) == kOverlayfsMagic)
+    if (::fstatfs(store.get(), &host) == 0 && static_cast<long>(host.f_type) == kOverlayfsMagic)
         parts.session.max_stack_depth = 2;
     return 0;
 }
@@ -139,6 +155,8 @@ int prepare(const MountOptions& options, EngineParts& parts) {
 }  // namespace
 
 int run_mount(const MountOptions& options) {
+    // What the command was started with besides the three is none of the engine's, and would be kept open by it.
+    (void)::syscall(SYS_close_range, 3, ~0U, 0);
     EngineParts parts;
     if (int status = prepare(options, parts); status != 0) return status;
     ::umask(0);

@@ -60,17 +60,6 @@ Result<void> clear_dead_mount(const std::string& mountpoint) {
     return checked_void(::umount2(mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW));
 }
 
-Result<UniqueFd> read_only_view(int folder) {
-    int fd = static_cast<int>(::syscall(SYS_open_tree, folder, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
-    if (fd < 0) return Errno::last();
-    UniqueFd view(fd);
-    mount_attr attributes{};
-    attributes.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
-    TRY(checked_void(static_cast<int>(
-        ::syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes, sizeof attributes))));
-    return view;
-}
-
 Result<unsigned> connection_number(const std::string& mountpoint) {
     struct statx stat;
     if (::statx(AT_FDCWD, mountpoint.c_str(), AT_STATX_DONT_SYNC, STATX_INO, &stat) < 0) return Errno::last();

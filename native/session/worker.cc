@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -5,7 +6,9 @@
 #include <csignal>
 
 #include "base/failure.h"
+#include "base/proc.h"
 #include "control/control_server.h"
+#include "session/confine.h"
 #include "session/engine.h"
 
 namespace templatefs {
@@ -21,22 +24,54 @@ Result<void> watch(int epoll, int fd) {
     return checked_void(::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
 }
 
+// Where messages go when the command that mounted has ended: run/<ct>/log.
+struct Output {
+    UniqueFd log;
+    UniqueFd null;
+
+    static Result<Output> open(int run) {
+        Output output;
+        output.log = TRY(open_at(run, "log", O_WRONLY | O_CREAT | O_APPEND, 0600));
+        output.null = TRY(open_at(AT_FDCWD, "/dev/null", O_RDWR));
+        return output;
+    }
+    void redirect() {
+        ::dup3(null.get(), 0, 0);
+        ::dup3(null.get(), 1, 0);
+        ::dup3(log.get(), 2, 0);
+        log.reset();
+        null.reset();
+    }
+};
+
+// Gives up what serving the root does not take, for good.
+Result<void> confine(EngineParts& parts) {
+    parts.run.reset();
+    parts.answers.reset();
+    TRY(enter_view(parts.area.get(), parts.proc.get()));
+    proc_is_current_folder();
+    TRY(drop_privileges());
+    return filter_system_calls();
+}
+
 Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
     SharedState state = TRY(SharedState::attach(parts.state.get()));
-    TreeImage tree = TRY(TreeImage::open(parts.trees.get(), parts.tree.c_str()));
-    PrivateArea area = TRY(PrivateArea::open(parts.store.get(), parts.container));
-    UniqueFd objects(::fcntl(parts.objects.get(), F_DUPFD_CLOEXEC, 3));
-    Root root({std::move(objects), std::move(tree), std::move(area), parts.shared, parts.ids, parts.device.get(),
-               parts.whole_copy_limit},
+    Output output = TRY(Output::open(parts.run.get()));
+    Root root({std::move(parts.objects), TRY(TreeImage::map(parts.tree.get())),
+               TRY(PrivateArea::open_base(TRY(open_at(parts.area.get(), ".", O_RDONLY | O_DIRECTORY)))), parts.shared, parts.ids,
+               parts.device.get(), parts.outside.get(), parts.whole_copy_limit},
               state);
+    // Before anything that a container wrote is looked at.
+    TRY(confine(parts));
     if (state.header().root_slot == 0) TRY(root.recover());
     else TRY(root.settle());
 
     Session session(root, parts.device.get(), parts.session);
     UniqueFd epoll(TRY(checked(::epoll_create1(EPOLL_CLOEXEC))));
-    ControlServer control(root, {parts.container, parts.mountpoint, holder}, parts.control.get(), epoll.get());
+    ControlServer control(root, {parts.container, parts.mountpoint, holder}, parts.control.get(), parts.asks.get(), epoll.get());
     TRY(watch(epoll.get(), parts.device.get()));
     TRY(watch(epoll.get(), parts.control.get()));
+    TRY(watch(epoll.get(), parts.asks.get()));
     if (session.initialized()) TRY(session.request_resend());
 
     for (;;) {
@@ -50,6 +85,8 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
             if (step == Session::Step::Idle) break;
         }
         if (ready.valid() && state.header().initialized == 2) {
+            // From here on nobody waits for us.
+            output.redirect();
             (void)!::write(ready.get(), "", 1);
             ready.reset();
         }
@@ -60,6 +97,7 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
             int fd = events[i].data.fd;
             if (fd == parts.device.get()) continue;
             if (fd == parts.control.get()) control.accept();
+            else if (fd == parts.asks.get()) control.unmounted();
             else if (control.owns(fd)) control.ready(fd);
         }
     }

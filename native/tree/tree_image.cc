@@ -57,15 +57,18 @@ bool is_zero(const std::byte* bytes, size_t length) {
 
 Result<TreeImage> TreeImage::open(int dir_fd, const char* name) {
     // O_NONBLOCK: a fifo in the place of a tree must not stop us.
-    UniqueFd fd = TRY(open_at(dir_fd, name, O_RDONLY | O_NONBLOCK));
+    return map(TRY(open_at(dir_fd, name, O_RDONLY | O_NONBLOCK)).get());
+}
+
+Result<TreeImage> TreeImage::map(int file) {
     struct stat st;
-    if (::fstat(fd.get(), &st) < 0) return Errno::last();
+    if (::fstat(file, &st) < 0) return Errno::last();
     if (!S_ISREG(st.st_mode)) return kBroken;
     auto size = static_cast<uint64_t>(st.st_size);
     if (size < kHeaderSize + kPageSize) return kBroken;
 
     TreeImage image;
-    void* mapping = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
+    void* mapping = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file, 0);
     if (mapping == MAP_FAILED) return Errno::last();
     image.bytes_ = static_cast<const std::byte*>(mapping);
     image.mapped_size_ = size;

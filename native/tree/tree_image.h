@@ -62,6 +62,7 @@ class TreeImage {
 public:
     // Opens `name` in `dir_fd` without following a symlink. EUCLEAN when it is not a sound tree image.
     static Result<TreeImage> open(int dir_fd, const char* name);
+    static Result<TreeImage> map(int file);
 
     TreeImage(TreeImage&& other) noexcept;
     TreeImage& operator=(TreeImage&& other) noexcept;
