@@ -46,7 +46,7 @@ constexpr long kAllowed[] = {
     SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_ppoll, SYS_accept4, SYS_recvfrom, SYS_sendto, SYS_recvmsg, SYS_sendmsg,
     SYS_shutdown, SYS_getsockopt,
     // itself
-    SYS_mmap, SYS_munmap, SYS_mremap, SYS_mprotect, SYS_madvise, SYS_brk, SYS_futex, SYS_sched_yield, SYS_clock_gettime,
+    SYS_mmap, SYS_munmap, SYS_mremap, SYS_mlock2, SYS_mprotect, SYS_madvise, SYS_brk, SYS_futex, SYS_sched_yield, SYS_clock_gettime,
     SYS_clock_nanosleep, SYS_nanosleep, SYS_getpid, SYS_gettid, SYS_getrandom, SYS_rt_sigaction, SYS_rt_sigprocmask,
     SYS_rt_sigreturn, SYS_restart_syscall, SYS_exit, SYS_exit_group, SYS_tgkill, SYS_prlimit64, SYS_set_robust_list, SYS_getrlimit,
     kQuotactlFd,  // project quotas
