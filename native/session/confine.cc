@@ -48,7 +48,7 @@ constexpr long kAllowed[] = {
     // itself
     SYS_mmap, SYS_munmap, SYS_mremap, SYS_mlock2, SYS_mprotect, SYS_madvise, SYS_brk, SYS_futex, SYS_sched_yield, SYS_clock_gettime,
     SYS_clock_nanosleep, SYS_nanosleep, SYS_getpid, SYS_gettid, SYS_getrandom, SYS_rt_sigaction, SYS_rt_sigprocmask,
-    SYS_rt_sigreturn, SYS_restart_syscall, SYS_exit, SYS_exit_group, SYS_tgkill, SYS_prlimit64, SYS_set_robust_list, SYS_getrlimit,
+    SYS_rt_sigreturn, SYS_sigaltstack, SYS_restart_syscall, SYS_exit, SYS_exit_group, SYS_tgkill, SYS_prlimit64, SYS_set_robust_list, SYS_getrlimit,
     kQuotactlFd,  // project quotas
 #ifdef SYS_rseq
     SYS_rseq,

@@ -9,7 +9,7 @@ const scratch = useScratch();
 /** Name, and what it adds to a job. */
 const JOBS: readonly (readonly [string, readonly string[]])[] = [
   ['psync, random writes', ['--ioengine=psync', '--rw=randwrite', '--bs=4k']],
-  ['psync, reads and writes of many sizes, not aligned', ['--ioengine=psync', '--rw=randrw', '--bsrange=512-70000', '--bs_unaligned', '--verify_offset=0']],
+  ['psync, reads and writes of many sizes, not aligned', ['--ioengine=psync', '--rw=randrw', '--bsrange=512-70000', '--bs_unaligned']],
   ['mmap', ['--ioengine=mmap', '--rw=randwrite', '--bs=4k']],
   ['mmap, reads and writes', ['--ioengine=mmap', '--rw=randrw', '--bsrange=4k-64k']],
   ['libaio, direct', ['--ioengine=libaio', '--direct=1', '--iodepth=16', '--rw=randwrite', '--bs=16k']],
