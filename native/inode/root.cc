@@ -463,7 +463,7 @@ Result<Attributes> Root::attributes(const File& file, const HostStat* known) {
         } else {
             Folder folder = TRY(folder_of(file));
             TRY(scan(folder));
-            attributes.nlink = static_cast<uint32_t>(folder.tree.nlink + folder.dir->subfolder_change);
+            attributes.nlink = static_cast<uint32_t>(folder.tree.nlink + (folder.dir ? folder.dir->subfolder_change : 0));
         }
         return attributes;
     }
@@ -474,7 +474,7 @@ Result<Attributes> Root::attributes(const File& file, const HostStat* known) {
         Folder folder = TRY(folder_of(file));
         tree = folder.tree;
         TRY(scan(folder));
-        nlink_change = static_cast<uint32_t>(folder.dir->subfolder_change);
+        nlink_change = static_cast<uint32_t>(folder.dir ? folder.dir->subfolder_change : 0);
     }
     attributes.ino = file.ino();
     attributes.mode = tree.mode;

@@ -87,6 +87,11 @@ void Session::hold_input(size_t size) {
     }
 }
 
+Session::~Session() {
+    ::munmap(input_.data(), input_.size());
+    ::munmap(output_.data(), output_.size());
+}
+
 Result<void> Session::request_resend() {
     fuse_out_header notification{};
     notification.len = sizeof notification;
