@@ -135,6 +135,7 @@ Result<Session::Step> Session::step() {
         }
     }
     root_.nodes().reclaim();
+    root_.keep_bounds();
     if (!answer.empty() && size >= 8 && root_.header().initialized == 1) after_init();
     return Step::Served;
 }

@@ -27,7 +27,7 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
     PrivateArea area = TRY(PrivateArea::open(parts.store.get(), parts.container));
     UniqueFd objects(::fcntl(parts.objects.get(), F_DUPFD_CLOEXEC, 3));
     Root root({std::move(objects), std::move(tree), std::move(area), parts.shared, parts.ids, parts.device.get(),
-               parts.whole_copy_limit},
+               parts.whole_copy_limit, parts.max_nodes},
               state);
     if (state.header().root_slot == 0) TRY(root.recover());
     else TRY(root.settle());
