@@ -7,10 +7,10 @@
     "templatefs_tests%": 0,
     "templatefs_strict%": 0,
     "engine_sources": [
-      "<!@(find native -name '*.cc' ! -name '*_test.cc' ! -name 'main.cc' ! -path 'native/testing/*' | sort)"
+      "<!@(find native -name '*.cc' ! -name '*_test.cc' ! -name 'main.cc' ! -path 'native/testing/*' ! -path 'native/fuzz/*' | sort)"
     ],
     "test_sources": [
-      "<!@(find native -name '*_test.cc' -o -path 'native/testing/*.cc' | sort)"
+      "<!@(find native -name '*_test.cc' -o -path 'native/testing/*.cc' -o -path 'native/fuzz/*.cc' ! -name 'libfuzzer_main.cc' | sort)"
     ],
   },
   "target_defaults": {

@@ -49,10 +49,11 @@ int run_mount_command(int argc, char** argv) {
     mount.passthrough = !options.flag("--no-passthrough");
     mount.foreground = options.flag("--foreground");
     if (!options.number("--whole-copy-limit", mount.whole_copy_limit)) complete = false;
+    if (!options.number("--max-nodes", mount.max_nodes)) complete = false;
     if (!complete || options.rest() != nullptr)
         return fail(kExitUsage, "USAGE",
                     "mount --store DIR --container CT --mountpoint DIR [--options LIST] [--uid-map I:O:N]... [--gid-map I:O:N]..."
-                    " [--no-idmap] [--no-passthrough] [--foreground] [--whole-copy-limit BYTES]");
+                    " [--no-idmap] [--no-passthrough] [--foreground] [--whole-copy-limit BYTES] [--max-nodes N]");
     return run_mount(mount);
 }
 

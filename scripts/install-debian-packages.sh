@@ -1,7 +1,8 @@
 #!/bin/bash
 # Installs the Debian packages that this project needs and that are missing, and says what each is for.
 #
-#   scripts/install-debian-packages.sh [--list] [GROUP...]     groups: run build test bench programs; default: all but programs
+#   scripts/install-debian-packages.sh [--list] [GROUP...]     groups: run build test bench programs fuzz;
+#                                                          default: all but programs and fuzz
 #
 # Only what is missing is installed; with nothing missing it takes a moment and touches nothing.
 set -euo pipefail
@@ -37,6 +38,8 @@ programs | rpm          | rpm and rpmbuild: a database of packages on a root
 programs | dbench       | the load of a file server
 programs | ccache       | the cache of a compiler on a root
 bench | fuse-overlayfs  | peer in the benchmarks
+fuzz  | clang-14        | libFuzzer: instruments the engine
+fuzz  | libclang-rt-14-dev | libFuzzer and the sanitizers of clang
 '
 
 fail() {
@@ -50,8 +53,8 @@ groups=()
 for argument in "$@"; do
   case $argument in
     --list) list_only=yes ;;
-    run | build | test | bench | programs) groups+=("$argument") ;;
-    *) fail "unknown argument: $argument" "groups are run, build, test, bench, programs" ;;
+    run | build | test | bench | programs | fuzz) groups+=("$argument") ;;
+    *) fail "unknown argument: $argument" "groups are run, build, test, bench, programs, fuzz" ;;
   esac
 done
 [ ${#groups[@]} -gt 0 ] || groups=(run build test bench)

@@ -115,6 +115,7 @@ Result<File> Root::make(Folder& folder, std::string_view name, const NewEntry& e
     if (present.ok()) return Errno(EEXIST);
     if (present.error_code() != ENOENT) return present.error();
     TRY(usage_.check_entry(own_bytes(entry, usage_.state().block_size)));
+    TRY(check_node_room());
 
     HostStat parent = TRY(host_stat(in_folder(folder, ".")));
     const bool acl = TRY(has_default_acl(folder));
@@ -174,6 +175,7 @@ Result<void> Root::note_made(const Intent& intent) {
 
 Result<File> Root::make_unnamed(Folder& folder, const NewEntry& entry) {
     TRY(usage_.check_entry(0));
+    TRY(check_node_room());
     const bool acl = TRY(has_default_acl(folder));
     const uint32_t mode = acl ? entry.mode : entry.mode & ~entry.umask;
     NodeInfo info;

@@ -54,6 +54,7 @@ Root::Root(Parts parts, SharedState& state)
       usage_(nodes_),
       host_quota_(HostQuota::probe(area_.base(), parts.outside)),
       whole_copy_limit_(parts.whole_copy_limit),
+      max_nodes_(parts.max_nodes),
       block_(block_size(area_.inodes())) {
     find_shared_folders(parts.shared);
 }
@@ -277,6 +278,7 @@ Result<Node*> Root::note_entry(Node& parent, std::string_view name, const HostSt
         TRY(write_node_info(place, *info));
     }
     if (Node* known = nodes_.find_ino(info->ino)) return known;
+    TRY(check_node_room());
     TRY(mend_content(place, stat, *info));
     uint64_t nodeid = info->ino < kFirstPrivateIno && nodes_.find(info->ino) == nullptr ? info->ino : 0;
     if (info->origin != kNoOrigin && info->origin >= tree_.node_count()) return Errno(EUCLEAN);
@@ -463,7 +465,7 @@ Result<Attributes> Root::attributes(const File& file, const HostStat* known) {
         } else {
             Folder folder = TRY(folder_of(file));
             TRY(scan(folder));
-            attributes.nlink = static_cast<uint32_t>(folder.tree.nlink + folder.dir->subfolder_change);
+            attributes.nlink = static_cast<uint32_t>(folder.tree.nlink + (folder.dir ? folder.dir->subfolder_change : 0));
         }
         return attributes;
     }
@@ -474,7 +476,7 @@ Result<Attributes> Root::attributes(const File& file, const HostStat* known) {
         Folder folder = TRY(folder_of(file));
         tree = folder.tree;
         TRY(scan(folder));
-        nlink_change = static_cast<uint32_t>(folder.dir->subfolder_change);
+        nlink_change = static_cast<uint32_t>(folder.dir ? folder.dir->subfolder_change : 0);
     }
     attributes.ino = file.ino();
     attributes.mode = tree.mode;

@@ -74,6 +74,13 @@ struct Attributes {
 // Copying so much takes less time than a client would notice, and the file is served by passthrough from then on.
 inline constexpr uint64_t kWholeCopyLimit = 1 << 20;
 
+// Nodes above which the kernel is asked to forget some: about 150 bytes each, so 150 MiB.
+inline constexpr uint32_t kMaxNodes = 1 << 20;
+// So many times as many are the end: look-ups of more files and new files get ENOMEM.
+inline constexpr uint32_t kHardLimitFactor = 4;
+// Backing files of the kernel's passthrough that are kept for files which nobody has open.
+inline constexpr uint32_t kKeptBackings = 16384;
+
 class Root {
 public:
     struct Parts {
@@ -86,6 +93,7 @@ public:
         int outside = -1;  // as HostQuota::probe() wants it
         // Content up to this size is copied whole before its first change; larger files become partial ones.
         uint64_t whole_copy_limit = kWholeCopyLimit;
+        uint32_t max_nodes = kMaxNodes;
     };
 
     Root(Parts parts, SharedState& state);
@@ -208,6 +216,9 @@ public:
     // Bytes as whoever enforces the limit counts them; nothing where nobody does.
     std::optional<uint64_t> used_bytes();
 
+    // Gives back what the tables hold beyond their bounds. Between requests.
+    void keep_bounds();
+
     NodeTable& nodes() { return nodes_; }
     SharedState& state() { return state_; }
     StateHeader& header() { return state_.header(); }
@@ -298,6 +309,12 @@ private:
     Result<void> dress(Place place, uint32_t mode, uint32_t uid, uint32_t gid, const HostStat& parent, const NodeInfo& info);
     Result<bool> has_default_acl(Folder& folder);
     void release_node(Node& node);
+    // Before a Node is made for what a container does. ENOMEM at the limit.
+    Result<void> check_node_room();
+    void close_idle_backings();
+    void prune_nodes();
+    // The Node of the slot after `hand`, which goes round; null where there is none.
+    Node* next_node(Slot& hand);
 
     UniqueFd objects_;
     TreeImage tree_;
@@ -312,6 +329,11 @@ private:
     HostQuota host_quota_;
     bool ahead_ = true;  // XFS may have allocated ahead since make_room() looked
     uint64_t whole_copy_limit_;
+    uint32_t max_nodes_;
+    Slot backing_hand_ = 0, prune_hand_ = 0;
+    // Not before there were so many requests, so many nodeids.
+    uint64_t close_again_ = 0, prune_again_ = 0;
+    bool can_prune_ = true;
     uint32_t block_;  // of partial files
     std::vector<NodeIndex> shared_folders_;  // sorted
     std::optional<bool> zero_devices_;       // once it was tried

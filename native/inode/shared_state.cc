@@ -6,6 +6,8 @@
 
 #include <cstdlib>
 
+#include "inode/state_check.h"
+
 namespace templatefs {
 namespace {
 
@@ -41,8 +43,10 @@ Result<SharedState> SharedState::attach(int memfd) {
     const StateHeader& header = state.header();
     if (header.magic != kStateMagic || header.version != kStateVersion || header.header_size != sizeof(StateHeader))
         return Errno(EUCLEAN);
+    TRY(check_header(header, kMappedSize));
     if (header.answer_unique != 0 && header.answer_unique == header.current_unique) state.commit();
     else state.roll_back();
+    TRY(check_tables(state, kMappedSize));
     return state;
 }
 

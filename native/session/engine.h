@@ -26,6 +26,7 @@ struct MountOptions {
     bool passthrough = true;
     bool foreground = false;
     uint64_t whole_copy_limit = kWholeCopyLimit;
+    uint64_t max_nodes = kMaxNodes;
 };
 
 // What holder and worker share, all of it opened before the first fork. Views are mounts of their own (confine.h).
@@ -51,6 +52,7 @@ struct EngineParts {
     MountFlags flags;
     SessionOptions session;
     uint64_t whole_copy_limit = kWholeCopyLimit;
+    uint32_t max_nodes = kMaxNodes;
 };
 
 // Mounts and goes to the background; returns the exit status of the command.

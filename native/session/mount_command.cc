@@ -5,6 +5,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -147,6 +148,7 @@ int prepare(const MountOptions& options, EngineParts& parts) {
     struct statfs host;
     parts.session.passthrough = options.passthrough;
     parts.whole_copy_limit = options.whole_copy_limit;
+    parts.max_nodes = static_cast<uint32_t>(std::min<uint64_t>(options.max_nodes, kMaxNodes));
     if (::fstatfs(store.get(), &host) == 0 && static_cast<long>(host.f_type) == kOverlayfsMagic)
         parts.session.max_stack_depth = 2;
     return 0;

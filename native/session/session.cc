@@ -87,6 +87,11 @@ void Session::hold_input(size_t size) {
     }
 }
 
+Session::~Session() {
+    ::munmap(input_.data(), input_.size());
+    ::munmap(output_.data(), output_.size());
+}
+
 Result<void> Session::request_resend() {
     fuse_out_header notification{};
     notification.len = sizeof notification;
@@ -130,6 +135,7 @@ Result<Session::Step> Session::step() {
         }
     }
     root_.nodes().reclaim();
+    root_.keep_bounds();
     if (!answer.empty() && size >= 8 && root_.header().initialized == 1) after_init();
     return Step::Served;
 }

@@ -28,6 +28,9 @@ public:
 
     // `device` is /dev/fuse (or a socket with message boundaries, in tests), non-blocking if step() must not wait.
     Session(Root& root, int device, SessionOptions options);
+    ~Session();
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
 
     // Asks the kernel to send requests again that a dead worker had read but not answered.
     Result<void> request_resend();

@@ -59,7 +59,7 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
     Output output = TRY(Output::open(parts.run.get()));
     Root root({std::move(parts.objects), TRY(TreeImage::map(parts.tree.get())),
                TRY(PrivateArea::open_base(TRY(open_at(parts.area.get(), ".", O_RDONLY | O_DIRECTORY)))), parts.shared, parts.ids,
-               parts.device.get(), parts.outside.get(), parts.whole_copy_limit},
+               parts.device.get(), parts.outside.get(), parts.whole_copy_limit, parts.max_nodes},
               state);
     // Before anything that a container wrote is looked at.
     TRY(confine(parts));

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <climits>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -62,21 +63,77 @@ public:
             stat.stx_mtime.tv_nsec = node.mtime_nsec;
         }
         record("/", stat, info);
-        TRY(folder(area_.root(), ""));
+        TRY(walk());
         TRY(indexed());
         return output_.flush();
     }
 
 private:
-    // Depth-first with one descriptor for each level above; a container's folders can be deep, so each level is opened
-    // from the one before and closed when it is done.
-    Result<void> folder(int parent, const std::string& path) {
-        UniqueFd fd = TRY(open_at(parent, ".", O_RDONLY | O_DIRECTORY));
+    // A folder on the way down: what is left to do in it, and which inode it is.
+    struct Level {
+        std::string name;
+        uint64_t ino = 0;
+        std::vector<std::string> folders;
+    };
+
+    // Depth first with one descriptor, however deep a container has nested its folders: down by name, up by "..".
+    Result<void> walk() {
+        UniqueFd fd = TRY(open_at(area_.root(), ".", O_RDONLY | O_DIRECTORY));
+        way_.push_back(TRY(level(fd.get(), "")));
+        while (!way_.empty()) {
+            if (way_.back().folders.empty()) {
+                path_.resize(path_.size() - std::min(path_.size(), way_.back().name.size() + 1));
+                way_.pop_back();
+                if (!way_.empty()) TRY(go_up(fd));
+                continue;
+            }
+            std::string name = std::move(way_.back().folders.back());
+            way_.back().folders.pop_back();
+            auto opened = open_at(fd.get(), name.c_str(), O_RDONLY | O_DIRECTORY);
+            if (!opened.ok()) {
+                if (opened.error_code() == ENOENT || opened.error_code() == ENOTDIR) continue;
+                return opened.error();
+            }
+            fd = opened.take();
+            path_ += "/" + name;
+            way_.push_back(TRY(level(fd.get(), std::move(name))));
+        }
+        return {};
+    }
+
+    // The container may have moved a folder that we are in, and its ".." would lead anywhere, also out of the area: then
+    // the way is gone again from the top, as far as it is still there.
+    Result<void> go_up(UniqueFd& fd) {
+        auto above = open_at(fd.get(), "..", O_RDONLY | O_DIRECTORY);
+        if (above.ok() && TRY(host_stat_of(above.value().get())).stx_ino == way_.back().ino) {
+            fd = above.take();
+            return {};
+        }
+        fd = TRY(open_at(area_.root(), ".", O_RDONLY | O_DIRECTORY));
+        path_.clear();
+        for (size_t depth = 1; depth < way_.size(); depth++) {
+            auto next = open_at(fd.get(), way_[depth].name.c_str(), O_RDONLY | O_DIRECTORY);
+            if (!next.ok() || TRY(host_stat_of(next.value().get())).stx_ino != way_[depth].ino) {
+                way_.resize(depth);
+                break;
+            }
+            fd = next.take();
+            path_ += "/" + way_[depth].name;
+        }
+        return {};
+    }
+
+    // Records what is in a folder.
+    Result<Level> level(int folder, std::string name) {
+        Level here;
+        here.name = std::move(name);
+        here.ino = TRY(host_stat_of(folder)).stx_ino;
+        UniqueFd fd = TRY(open_at(folder, ".", O_RDONLY | O_DIRECTORY));
         DIR* stream = ::fdopendir(fd.get());
         if (stream == nullptr) return Errno::last();
         fd.release();
         std::unique_ptr<DIR, int (*)(DIR*)> closer(stream, ::closedir);
-        std::vector<std::string> folders;
+        const std::string shown = shown_path(here.name);
         while (const dirent* entry = ::readdir(stream)) {
             if (std::strcmp(entry->d_name, ".") == 0 || std::strcmp(entry->d_name, "..") == 0) continue;
             Place place{::dirfd(stream), entry->d_name};
@@ -85,18 +142,19 @@ private:
             HostStat found = TRY(std::move(stat));
             auto info = TRY(read_node_info(place));
             if (info && info->indexed && !S_ISDIR(found.stx_mode)) note_name(info->ino);
-            record(path + "/" + entry->d_name, found, info);
-            if (S_ISDIR(found.stx_mode)) folders.emplace_back(entry->d_name);
+            record(shown + "/" + entry->d_name, found, info);
+            if (S_ISDIR(found.stx_mode)) here.folders.emplace_back(entry->d_name);
         }
-        for (const std::string& name : folders) {
-            auto opened = open_at(::dirfd(stream), name.c_str(), O_RDONLY | O_DIRECTORY);
-            if (!opened.ok()) {
-                if (opened.error_code() == ENOENT || opened.error_code() == ENOTDIR) continue;
-                return opened.error();
-            }
-            TRY(folder(opened.value().get(), path + "/" + name));
-        }
-        return {};
+        // From the back, in the order of the host.
+        std::reverse(here.folders.begin(), here.folders.end());
+        return here;
+    }
+
+    // No program can name what lies so deep, and all the paths of a very deep folder would be as long as its depth squared.
+    std::string shown_path(const std::string& name) const {
+        constexpr size_t kLongest = 2 * PATH_MAX;
+        if (path_.size() <= kLongest) return path_;
+        return path_.substr(0, PATH_MAX) + "/.../" + name;
     }
 
     // Inodes that no path in root/ leads to: hard links that are only in the tree, and unlinked files that are open.
@@ -179,6 +237,8 @@ private:
     TreeImage& tree_;
     Output output_;
     std::vector<uint64_t> named_;
+    std::vector<Level> way_;
+    std::string path_;
 };
 
 }  // namespace

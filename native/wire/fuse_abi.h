@@ -37,6 +37,7 @@ namespace templatefs {
 constexpr uint32_t kFuseTmpfile = 51;          // 7.37
 constexpr uint32_t kFuseStatx = 52;            // 7.39
 constexpr uint32_t kFuseCopyFileRange64 = 53;  // 7.45
+constexpr int32_t kNotifyPrune = 9;            // FUSE_NOTIFY_PRUNE, 7.45
 constexpr int32_t kNotifyResend = 7;           // FUSE_NOTIFY_RESEND, 7.40
 constexpr uint64_t kUniqueResend = 1ULL << 63; // set in `unique` of a request that is sent again
 
@@ -65,6 +66,13 @@ struct InitOut {
     uint16_t unused[11];
 };
 static_assert(sizeof(InitOut) == 64);
+
+// struct fuse_notify_prune_out, 7.45; so many nodeids follow.
+struct NotifyPrune {
+    uint32_t count;
+    uint32_t padding;
+    uint64_t spare;
+};
 
 // struct fuse_statx and friends, 7.39.
 struct StatxTime {

@@ -50,10 +50,10 @@ export function parseContainerFile(text: string, file: string): ContainerFile {
   if (first.value !== '1') throw refuse(`version ${first.value}; this templatefs knows version 1`);
 
   const single = new Map<string, string>();
-  const lists: Record<string, string[]> = { shared: [], 'uid-map': [], 'gid-map': [] };
+  const lists = new Map<string, string[]>([['shared', []], ['uid-map', []], ['gid-map', []]]);
   const other: KeyValueLine[] = [];
   for (const line of lines) {
-    const list = lists[line.key];
+    const list = lists.get(line.key);
     if (list !== undefined) list.push(line.value);
     else if (!KNOWN.has(line.key)) other.push(line);
     else if (single.has(line.key)) throw refuse(`two lines for ${line.key}`);
@@ -72,7 +72,7 @@ export function parseContainerFile(text: string, file: string): ContainerFile {
   };
   const tree = required('tree');
   if (!/^[0-9a-f]{64}$/.test(tree)) throw refuse('tree is no digest');
-  const values = (key: string): readonly string[] => lists[key] ?? [];
+  const values = (key: string): readonly string[] => lists.get(key) ?? [];
   const shared = values('shared').length === 0 ? null : parseSharedPaths(values('shared'));
   if (shared === undefined) throw refuse('a line for shared has no absolute path');
   const ranges = (key: string): IdRange[] => {

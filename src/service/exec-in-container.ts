@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { runInSandbox } from '../sandbox/run-in-sandbox.js';
 import { HeldLocks, type HeldLock } from '../catalog/lock.js';
-import { TemplatefsError } from '../core/errors.js';
+import { TemplatefsError, errnoOf } from '../core/errors.js';
 import type { IdMaps } from '../core/id-map.js';
 import { findEngine } from '../engine/engine-binary.js';
 import { lock, openForWriting, type ServiceContext } from './context.js';
@@ -47,6 +47,13 @@ export async function execInContainer(context: ServiceContext, options: ExecOpti
       ...(options.workdir !== undefined && { workdir: options.workdir }),
       ...(ids !== null && { userNamespace: { engine: await findEngine(), ids } }),
       stdio: 'inherit',
+    });
+  } catch (error) {
+    // What the kernel says of a FUSE mount without its engine.
+    if (errnoOf(error) !== 'ENOTCONN') throw error;
+    throw new TemplatefsError('ENGINE_FAILED', `the engine of ${options.name} has ended`, {
+      hint: `run the command again: the root is mounted anew; run/${options.name}/log in the store may say why`,
+      cause: error,
     });
   } finally {
     use.release();

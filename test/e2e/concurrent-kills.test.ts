@@ -1,0 +1,226 @@
+// Twenty commands at once on one store, of all kinds, while commands, workers and holders are killed at random. Whatever was
+// killed, the commands after it must find a store that is whole and tidy. `npm run test:concurrent -- --minutes N` goes on for
+// longer than `npm test`.
+
+import type { ChildProcess } from 'node:child_process';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { beforeAll, expect, test } from 'vitest';
+import { buildRoot, packTar } from '../support/roots.js';
+import type { Ended } from '../support/run-program.js';
+import { useScratch } from '../support/scratch.js';
+import type { TestStore } from '../support/test-store.js';
+
+const PARALLEL = 20;
+const SECONDS = Number(process.env['TEMPLATEFS_CONCURRENT_SECONDS'] ?? 0);
+const CONTAINERS = ['c0', 'c1', 'c2', 'c3', 'c4', 'c5'];
+const TEMPLATES = ['t1', 't2'];
+/** A command that others keep from its lock for so long says BUSY. */
+const WAIT_S = 20;
+/** So many of the commands are killed, at any time of this. */
+const KILLED_SHARE = 0.35;
+const KILL_WITHIN_MS = 1500;
+/** A command that has not ended by then hangs. */
+const HANG_MS = 120_000;
+
+const scratch = useScratch();
+let archive = '';
+let otherArchive = '';
+let hasGc = false;
+
+beforeAll(async () => {
+  archive = await packTar(await buildRoot(scratch.path('template')), scratch.path('root.tar'));
+  otherArchive = await packTar(await buildRoot(scratch.path('other')), scratch.path('other.tar'));
+});
+
+function pick<T>(all: readonly T[]): T {
+  const one = all[Math.floor(Math.random() * all.length)];
+  if (one === undefined) throw new Error('nothing to pick from');
+  return one;
+}
+
+/** Commands, each as often as its share of the list. */
+function drawCommand(): string[] {
+  const ct = pick(CONTAINERS);
+  const template = pick(TEMPLATES);
+  const all = [
+    ['template', 'import', template, pick([archive, otherArchive])],
+    ['template', 'import', template, pick([archive, otherArchive])],
+    ['template', 'remove', template],
+    ['create', ct, '--ostemplate', pick(['t', 't', ...TEMPLATES])],
+    ['create', ct, '--ostemplate', 't'],
+    ['create', ct, '--ostemplate', 't'],
+    ['mount', ct],
+    ['mount', ct],
+    ['mount', ct],
+    ['exec', ct, '--', '/bin/sh', '-c', '/bin/echo text > /data/new; /bin/cat /data/new'],
+    ['exec', ct, '--', '/bin/sh', '-c', '/bin/rm -rf /data; /bin/mkdir /data; /bin/cp /bin/busybox /data/copy'],
+    ['umount', ct],
+    ['umount', ct, '--force'],
+    ['destroy', ct],
+    ['destroy', ct, '--force'],
+    ['info', ct],
+    ['diff', ct],
+    ['list'],
+    ['stats'],
+    ...(hasGc ? [['gc'], ['gc']] : []),
+  ];
+  return pick(all);
+}
+
+interface Run {
+  readonly args: readonly string[];
+  readonly ended: Ended;
+  readonly killed: boolean;
+}
+
+/** Runs commands, and kills some of them. */
+class Running {
+  readonly killed = new Set<ChildProcess>();
+
+  async run(store: TestStore, args: readonly string[]): Promise<Run> {
+    let own: ChildProcess | undefined;
+    const ended = await store.run(['--json', '--wait', String(WAIT_S), ...args], {
+      timeoutMs: HANG_MS,
+      onStart: (child) => {
+        own = child;
+        if (Math.random() > KILLED_SHARE) return;
+        const timer = setTimeout(() => {
+          this.killed.add(child);
+          child.kill('SIGKILL');
+        }, 50 + Math.random() * KILL_WITHIN_MS);
+        child.once('exit', () => {
+          clearTimeout(timer);
+        });
+      },
+    });
+    return { args, ended, killed: own !== undefined && this.killed.has(own) };
+  }
+}
+
+function enginePids(store: TestStore): number[] {
+  const run = join(store.path, 'run');
+  if (!existsSync(run)) return [];
+  return readdirSync(run).flatMap((container) => {
+    try {
+      const file = store.engineFile(container);
+      return [Number(file.get('worker')), Number(file.get('worker')), Number(file.get('holder'))];
+    } catch {
+      return []; // it has just ended
+    }
+  });
+}
+
+/** Kills a process if it is one of this store's. */
+function killOf(store: TestStore, pid: number): boolean {
+  try {
+    if (!readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(store.path)) return false;
+    process.kill(pid, 'SIGKILL');
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+interface Kills {
+  commands: number;
+  engines: number;
+}
+
+async function killEngines(store: TestStore, kills: Kills, isOver: () => boolean): Promise<void> {
+  while (!isOver()) {
+    await sleep(50 + Math.random() * 300);
+    const pids = enginePids(store);
+    if (pids.length > 0 && killOf(store, pick(pids))) kills.engines += 1;
+  }
+}
+
+/** What each command may say when others work on the same things, and engines die under it. */
+const RIGHT_CODES = new Set([
+  'BUSY', 'CONTAINER_EXISTS', 'CONTAINER_NOT_FOUND', 'CONTAINER_MOUNTED', 'TEMPLATE_EXISTS', 'TEMPLATE_NOT_FOUND', 'TEMPLATE_IN_USE',
+  'ENGINE_FAILED', 'FUSE_UNAVAILABLE', 'PARTIAL',
+]);
+
+function expectRightAnswer({ args, ended, killed }: Run): void {
+  if (killed) return;
+  const said = `templatefs ${args.join(' ')}: ${ended.signal ?? String(ended.status)}\n${ended.stderr}`;
+  expect(ended.stderr, said).not.toMatch(/this was not expected|did not end within/);
+  expect(ended.signal, said).toBeNull();
+  if (ended.status === 0 || args[0] === 'exec') return;
+  const last = ended.stderr.trim().split('\n').at(-1) ?? '';
+  expect(last, said).toMatch(/^\{"error"/);
+  const { error } = JSON.parse(last) as { error: { code: string; message: string } };
+  expect(RIGHT_CODES, said).toContain(error.code);
+}
+
+/** One more command for each thing clears away what the killed ones left; then nothing of them is there. */
+async function expectTidy(store: TestStore): Promise<void> {
+  const names = ((await store.json('list')) as { name: string }[]).map(({ name }) => name);
+  for (const name of names) await store.ok('--wait', '60', 'umount', name, '--force');
+  for (const name of CONTAINERS.filter((one) => !names.includes(one))) {
+    await store.ok('--wait', '60', 'create', name, '--ostemplate', 't');
+    await store.ok('--wait', '60', 'destroy', name);
+  }
+  for (const name of TEMPLATES) {
+    const removed = await store.run(['--wait', '60', 'template', 'remove', name]);
+    expect([0, 10, 11, 1], removed.stderr).toContain(removed.status);
+  }
+  // Imports sweep what others left in staging/.
+  await store.ok('--wait', '60', 'template', 'import', 'last', archive);
+  await store.ok('--wait', '60', 'template', 'remove', 'last');
+  await store.expectSound();
+  expect(scratch.mounts().filter(({ mountpoint }) => mountpoint.startsWith(store.path))).toEqual([]);
+  const deadline = performance.now() + 10_000;
+  const left = (): { command: string }[] => scratch.processes().filter(({ command }) => command.includes(store.path));
+  while (left().length > 0 && performance.now() < deadline) await sleep(50);
+  expect(left()).toEqual([]);
+  expect(readdirSync(join(store.path, 'staging'))).toEqual([]);
+  expect(readdirSync(join(store.path, 'private')).sort()).toEqual([...names].sort());
+  const run = join(store.path, 'run');
+  const engines = readdirSync(run).filter((name) => !name.startsWith('.'));
+  expect(engines.filter((name) => !names.includes(name))).toEqual([]);
+  expect(engines.flatMap((name) => readdirSync(join(run, name)).filter((file) => file !== 'log').map((file) => `${name}/${file}`))).toEqual([]);
+}
+
+async function oneRound(store: TestStore, kills: Kills): Promise<number> {
+  const running = new Running();
+  let over = false;
+  const killer = killEngines(store, kills, () => over);
+  const before = store.sharedFiles();
+  let count = 0;
+  try {
+    await Promise.all(
+      Array.from({ length: PARALLEL }, async () => {
+        for (let i = 0; i < 2; i += 1) {
+          expectRightAnswer(await running.run(store, drawCommand()));
+          count += 1;
+        }
+      }),
+    );
+  } finally {
+    over = true;
+    await killer;
+  }
+  kills.commands += running.killed.size;
+  await expectTidy(store);
+  const after = store.sharedFiles();
+  for (const [path, content] of before) expect(after.get(path) ?? content, path).toBe(content);
+  return count;
+}
+
+test('twenty commands at once, and kills: the next commands find a whole store and leave it tidy', { timeout: (SECONDS + 300) * 1000 }, async () => {
+  const store = scratch.makeStore();
+  await store.make(archive, 'c0', 'c1');
+  hasGc = /^  gc\b/m.test(await store.ok('--help'));
+  const kills: Kills = { commands: 0, engines: 0 };
+  let rounds = 0;
+  let commands = 0;
+  const end = performance.now() + SECONDS * 1000;
+  do {
+    commands += await oneRound(store, kills);
+    rounds += 1;
+  } while (performance.now() < end);
+  expect(kills.commands + kills.engines).toBeGreaterThan(0);
+  if (SECONDS > 0) process.stdout.write(`concurrent: ${rounds} rounds, ${commands} commands, ${kills.commands} commands and ${kills.engines} engine processes killed\n`);
+});
