@@ -28,7 +28,7 @@ from roots import Failed, RootCut  # noqa: E402
 from syscalls import die_with_parent  # noqa: E402
 
 KINDS = {'ext4': ['ext4'], 'xfs': ['xfs', 'xfs-no-reflink']}
-COMMANDS_OF_ROOTS = 5  # one cut of so many goes into a command
+COMMANDS_OF_ROOTS = 8  # one cut of so many goes into a command
 
 
 def main():
@@ -86,6 +86,8 @@ def run_all(options, base, seeds):
             losses += message == b'L'
             if losses and not options.keep_going:
                 break
+    except SystemExit:
+        pass  # ended early: what was done until then is told
     finally:
         for pid in children:
             os.kill(pid, signal.SIGTERM)
