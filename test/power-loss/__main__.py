@@ -25,7 +25,9 @@ sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), '../mou
 from commands import CommandCut  # noqa: E402
 from job import PROJECT, Job  # noqa: E402
 from roots import Failed, RootCut  # noqa: E402
+from stories import STORIES, Story  # noqa: E402
 from syscalls import die_with_parent  # noqa: E402
+from volume import CUTS  # noqa: E402
 
 KINDS = {'ext4': ['ext4'], 'xfs': ['xfs', 'xfs-no-reflink']}
 COMMANDS_OF_ROOTS = 8  # one cut of so many goes into a command
@@ -41,6 +43,9 @@ def main():
         print('power-loss: this test mounts file systems\n  hint: run it as root', file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if options.stories:
+        # Each kind of cut on each kind of file system: the seed counts them.
+        options.seed, options.cuts = 0, len(STORIES) * len(CUTS) * len(KINDS[options.file_system])
     seeds = [seed for seed in range(options.seed, options.seed + options.cuts) for _ in range(options.repeat)]
     started = time.monotonic()
     base = tempfile.mkdtemp(prefix='templatefs-power-loss-', dir=options.folder)
@@ -61,6 +66,7 @@ def parse():
     parser.add_argument('--repeat', type=int, default=1, help='how often each seed is run')
     parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='cuts at a time')
     parser.add_argument('--only', choices=['roots', 'commands'], help='only such cuts')
+    parser.add_argument('--stories', action='store_true', help='in place of cuts at random: what those have found, each in the same way every time')
     parser.add_argument('--keep-going', action='store_true', help='goes on after a loss')
     parser.add_argument('--folder', default='/dev/shm' if os.access('/dev/shm', os.W_OK) else None, help='where the images are; best in memory')
     parser.add_argument('--engine', default=os.environ.get('TEMPLATEFS_ENGINE', f'{PROJECT}/build/Release/templatefs-engine'))
@@ -69,6 +75,8 @@ def parse():
 
 def run_all(options, base, seeds):
     """Deals the seeds out to `--jobs` processes. @returns how many cuts there were, and how many losses"""
+    if make_bases(options, f'{base}/bases') != 0:
+        return 0, 0
     jobs = max(1, min(options.jobs, len(seeds)))
     reader, writer = os.pipe()
     children = []
@@ -76,7 +84,7 @@ def run_all(options, base, seeds):
         pid = os.fork()
         if pid == 0:
             os.close(reader)
-            start_job(options, f'{base}/{number}', seeds[number::jobs], writer)
+            start_job(options, base, str(number), seeds[number::jobs], writer)
         children.append(pid)
     os.close(writer)
     cuts = losses = 0
@@ -95,19 +103,33 @@ def run_all(options, base, seeds):
     return cuts, losses
 
 
-def start_job(options, folder, seeds, writer):
+def make_bases(options, folder):
+    """The images that all cuts start from, made by a process that ends with its mounts. @returns its status"""
+    os.mkdir(folder)
+    pid = os.fork()
+    if pid == 0:
+        in_job(options, f'{folder}/making', lambda job: job.make_bases(folder, KINDS[options.file_system]))
+    return os.waitpid(pid, 0)[1]
+
+
+def start_job(options, base, name, seeds, writer):
+    def work(job):
+        job.load_bases(f'{base}/bases', KINDS[options.file_system])
+        for seed in seeds:
+            os.write(writer, run_one(options, job, seed))
+    in_job(options, f'{base}/{name}', work)
+
+
+def in_job(options, folder, work):
+    """Ends this process."""
     status = 1
     job = None
     try:
         die_with_parent(signal.SIGTERM)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        kinds = KINDS[options.file_system]
         job = Job(options.engine, folder)
         job.enter()
-        for kind in kinds:
-            job.make_base(kind)
-        for seed in seeds:
-            os.write(writer, run_one(options, job, seed))
+        work(job)
         status = 0
     except SystemExit as ended:
         status = ended.code
@@ -125,8 +147,14 @@ def start_job(options, folder, seeds, writer):
 def run_one(options, job, seed):
     kinds = KINDS[options.file_system]
     job.use(kinds[seed % len(kinds)])
+    if options.stories:
+        names, cuts = list(STORIES), list(CUTS)
+        return run_cut(options, job, seed, Story(job, names[seed // len(kinds) % len(names)], cuts[seed // len(kinds) // len(names)]))
     is_command = options.only == 'commands' or options.only is None and seed % COMMANDS_OF_ROOTS == 0
-    cut = CommandCut(job, seed) if is_command else RootCut(job, seed)
+    return run_cut(options, job, seed, CommandCut(job, seed) if is_command else RootCut(job, seed))
+
+
+def run_cut(options, job, seed, cut):
     try:
         cut.execute()
         return b'.'

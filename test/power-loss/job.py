@@ -1,6 +1,7 @@
 """Where the cuts of one process happen: a mount namespace with volumes and a kernel's boot id of its own."""
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import uuid
@@ -54,11 +55,21 @@ class Job:
         with open(self.path('boot-id'), 'w') as f:
             f.write(f'{uuid.uuid4()}\n')
 
-    def make_base(self, kind):
-        """An image with a template and two containers, from which each run starts."""
-        if not self.bases:
-            template.build(self.path('template'))
-        base = Volume(kind, self.path(f'{kind}.img'), self.path('base'))
+    def make_bases(self, folder, kinds):
+        """Images with a template and two containers, from which each run starts."""
+        template.build(self.path('template'))
+        for kind in kinds:
+            untouched = self.make_base(Volume(kind, f'{folder}/{kind}.img', self.path('base')))
+            with open(f'{folder}/{kind}.walk', 'wb') as f:
+                pickle.dump(untouched, f)
+
+    def load_bases(self, folder, kinds):
+        for kind in kinds:
+            with open(f'{folder}/{kind}.walk', 'rb') as f:
+                self.bases[kind] = Volume(kind, f'{folder}/{kind}.img', self.path('base')), pickle.load(f)
+
+    def make_base(self, base):
+        """@returns what its root shows"""
         base.make()
         base.mount()
         for arguments in (('template', 'import', 'base', self.path('template')), ('create', 'c', '--ostemplate', 'base'), ('create', 'other', '--ostemplate', 'base')):
@@ -77,7 +88,7 @@ class Job:
         self.cli(base, 'destroy', 'c')
         self.cli(base, 'create', 'c', '--ostemplate', 'base')
         base.umount()
-        self.bases[kind] = base, untouched
+        return untouched
 
     def fresh_volume(self):
         """Another one for each run."""

@@ -318,8 +318,11 @@ def change_content(model, number, op, inode):
     if op['op'] == 'store' and op['sync']:
         sync_data(inode, number)
     if op.get('flag'):
-        inode.durable.append((number, op['offset'], op['offset'] + op['length']))
-        inode.size_durable = number
+        # What it writes is durable, and nothing else of the file need be.
+        end = op['offset'] + op['length']
+        inode.durable.append((number, op['offset'], end))
+        if end >= len(data):
+            inode.size_durable = number
 
 
 def is_of_the_cut(error):

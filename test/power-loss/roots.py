@@ -168,9 +168,13 @@ class RootCut:
         self.how = self.rng.choice(['lose-log', 'lose-log', 'flush-log'])
         self.sqlite = self.rng.random() < 0.15
         self.unmount = not self.sqlite and self.rng.random() < 0.1
-        self.model = initial(job.untouched)
-        self.model.recent = None
+        self.model = self.new_model()
         self.tolerant, self.running = {}, None
+
+    def new_model(self):
+        model = initial(self.job.untouched)
+        model.recent = None
+        return model
 
     def execute(self):
         volume = self.job.fresh_volume()
@@ -184,8 +188,8 @@ class RootCut:
         cutter, tell = start_cutter(volume, self.how, delay_s)
         if self.sqlite:
             self.database = rng.choice([*(f'{top}/rows.sqlite' for top in TOPS), *(f'{top}/new.sqlite' for top in TOPS)])
-            mode = rng.choice(['DELETE', 'TRUNCATE', 'PERSIST', 'WAL'])
-            worker = forked(lambda: work_with_sqlite(engine.path, self.database, mode, log, cut_at, tell))
+            self.journal = rng.choice(['DELETE', 'TRUNCATE', 'PERSIST', 'WAL'])
+            worker = forked(lambda: work_with_sqlite(engine.path, self.database, self.journal, log, cut_at, tell))
         else:
             count = cut_at if self.unmount else OPERATIONS * 10
             worker = forked(lambda: work_randomly(engine.path, self.model, rng, log, 0 if self.unmount else cut_at, tell, count))
@@ -303,7 +307,7 @@ class RootCut:
         finally:
             database.close()
         if not max(kept, template) <= len(rows) <= max(begun, template):
-            raise Failed(f'{path}: {len(rows)} rows; {kept} were committed, {begun} begun')
+            raise Failed(f'{path}: {len(rows)} rows; {kept} were committed, {begun} begun; journal mode {self.journal}, engine {self.options}, cut {self.how}')
         for at, (number, value) in enumerate(rows, 1):
             if number != at or value != row(at):
                 raise Failed(f'{path}: row {at} is broken')

@@ -45,7 +45,9 @@ class Volume:
 
     def mount(self):
         os.makedirs(self.place, exist_ok=True)
-        run('mount', '-t', type_of(self.kind), '-o', 'loop', self.image, self.place)
+        # Copies of one image have one UUID, and XFS would mount only one of them at a time.
+        options = 'loop,nouuid' if type_of(self.kind) == 'xfs' else 'loop'
+        run('mount', '-t', type_of(self.kind), '-o', options, self.image, self.place)
 
     def cut(self, how, fd=None):
         """From now on nothing of this file system reaches the image."""
