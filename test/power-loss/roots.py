@@ -1,4 +1,5 @@
 """One cut while a container works: random operations, or SQLite transactions, on a mounted root."""
+import mmap
 import os
 import pickle
 import random
@@ -72,19 +73,25 @@ def wait_for(pid, what):
 
 
 def start_cutter(volume, how, delay_s):
-    """A process that cuts so long after it was told to. @returns its pid and the pipe to tell it by"""
+    """A process that cuts so long after it was told to.
+
+    @returns its pid, the pipe to tell it by, and a byte that is set just before: what ends later was not told to anybody in time. (XFS
+    answers an fsync(2) of a folder with success when it has just been shut down.)
+    """
     reader, writer = os.pipe()
+    cutting = mmap.mmap(-1, 1)
     fd = os.open(volume.place, os.O_RDONLY | os.O_DIRECTORY)
 
     def work():
         os.close(writer)
         os.read(reader, 1)
         time.sleep(delay_s)
+        cutting[0] = 1
         volume.cut(how, fd)
     pid = forked(work)
     os.close(reader)
     os.close(fd)
-    return pid, writer
+    return pid, writer, cutting
 
 
 def start_noise(volume, rng):
@@ -121,7 +128,7 @@ def write_back(volume, rng):
         os.close(fd)
 
 
-def work_randomly(base, model, rng, log, cut_at, tell, count):
+def work_randomly(base, model, rng, log, cut_at, tell, cutting, count):
     planned = []
     for number in range(1, count + 1):
         op = draw(rng, model, number, planned)
@@ -133,11 +140,13 @@ def work_randomly(base, model, rng, log, cut_at, tell, count):
         except OSError as error:
             log.put('error', number, error.errno, is_of_the_cut(error))
             return
+        if cutting[0]:
+            return
         log.put('end', number, result)
         apply(model, number, op, result)
 
 
-def work_with_sqlite(base, name, mode, log, cut_at, tell):
+def work_with_sqlite(base, name, mode, log, cut_at, tell, cutting):
     database = sqlite3.connect(f'{base}/{name}', isolation_level=None)
     try:
         database.execute(f'PRAGMA journal_mode = {mode}')
@@ -153,6 +162,8 @@ def work_with_sqlite(base, name, mode, log, cut_at, tell):
             database.execute('BEGIN')
             database.executemany('INSERT INTO rows VALUES (?, ?)', ((n, row(n)) for n in numbers))
             database.execute('COMMIT')
+            if cutting[0]:
+                return
             log.put('end', numbers[-1])
     except sqlite3.Error as error:
         log.put('error', str(error))
@@ -185,14 +196,14 @@ class RootCut:
         cut_at = rng.randint(1, OPERATIONS)
         delay_s = rng.choice([0, rng.random() * 0.0005, rng.random() * 0.003, rng.random() * 0.01])
         noise = start_noise(volume, rng)
-        cutter, tell = start_cutter(volume, self.how, delay_s)
+        cutter, tell, cutting = start_cutter(volume, self.how, delay_s)
         if self.sqlite:
             self.database = rng.choice([*(f'{top}/rows.sqlite' for top in TOPS), *(f'{top}/new.sqlite' for top in TOPS)])
             self.journal = rng.choice(['DELETE', 'TRUNCATE', 'PERSIST', 'WAL'])
-            worker = forked(lambda: work_with_sqlite(engine.path, self.database, self.journal, log, cut_at, tell))
+            worker = forked(lambda: work_with_sqlite(engine.path, self.database, self.journal, log, cut_at, tell, cutting))
         else:
             count = cut_at if self.unmount else OPERATIONS * 10
-            worker = forked(lambda: work_randomly(engine.path, self.model, rng, log, 0 if self.unmount else cut_at, tell, count))
+            worker = forked(lambda: work_randomly(engine.path, self.model, rng, log, 0 if self.unmount else cut_at, tell, cutting, count))
         try:
             status = wait_for(worker, 'what works on the root')
             # A store into a mapping whose page cannot be had any more.
@@ -257,8 +268,9 @@ class RootCut:
                 if turn + 1 < times:
                     # The power goes again while what the first cut left was put right.
                     if self.rng.random() < 0.5:
-                        with open(f'{volume.place}/noise', 'r+b') as f:
+                        with open(f'{volume.place}/noise', 'wb') as f:
                             f.write(b'y')
+                            f.flush()
                             os.fsync(f.fileno())
                     volume.cut(self.how)
                     continue
