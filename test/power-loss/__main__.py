@@ -24,6 +24,7 @@ sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), '../mou
 # pylint: disable=wrong-import-position
 from commands import CommandCut  # noqa: E402
 from job import PROJECT, Job  # noqa: E402
+from operations import BROKEN  # noqa: E402
 from roots import Failed, RootCut  # noqa: E402
 from stories import STORIES, Story  # noqa: E402
 from syscalls import die_with_parent  # noqa: E402
@@ -35,6 +36,7 @@ COMMANDS_OF_ROOTS = 8  # one cut of so many goes into a command
 
 def main():
     options = parse()
+    BROKEN[0] = options.broken
     for path, hint in ((options.engine, 'run `npm run build`'), (f'{PROJECT}/dist/cli/main.js', 'run `npm run build`')):
         if not os.path.exists(path):
             print(f'power-loss: {path} is missing\n  hint: {hint}', file=sys.stderr)
@@ -67,6 +69,7 @@ def parse():
     parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='cuts at a time')
     parser.add_argument('--only', choices=['roots', 'commands'], help='only such cuts')
     parser.add_argument('--stories', action='store_true', help='in place of cuts at random: what those have found, each in the same way every time')
+    parser.add_argument('--break', dest='broken', metavar='OPERATION', choices=['fsync', 'fdatasync', 'fsync_folder'], help='this is said to be done and is not: does the test find it?')
     parser.add_argument('--keep-going', action='store_true', help='goes on after a loss')
     parser.add_argument('--folder', default='/dev/shm' if os.access('/dev/shm', os.W_OK) else None, help='where the images are; best in memory')
     parser.add_argument('--engine', default=os.environ.get('TEMPLATEFS_ENGINE', f'{PROJECT}/build/Release/templatefs-engine'))

@@ -104,6 +104,7 @@ class CommandCut:
         engine.mount()
         with open(f'{engine.path}/usr/a/page', 'r+b') as f:
             f.write(b'changed')
+            f.flush()
             os.fsync(f.fileno())
         os.mkdir(f'{engine.path}/data/new')
         if not stays:
