@@ -29,6 +29,7 @@ test  | rsync           | program that is run on roots
 test  | cpio            | program that is run on roots
 test  | stress-ng       | its stressors of files, with --verify
 test  | fio             | writes and reads that verify their data
+test  | strace          | makes single system calls of commands fail
 test  | e2fsprogs       | mkfs.ext4 for a scratch file system, also in benchmarks
 test  | xfsprogs        | mkfs.xfs: the same with reflink
 test  | btrfs-progs     | mkfs.btrfs: the same with reflink and quotas

@@ -9,12 +9,16 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "inode/root.h"
 
 namespace templatefs {
 namespace {
+
+constexpr long kExt4Magic = 0xEF53;  // EXT4_SUPER_MAGIC
+constexpr long kXfsMagic = 0x58465342;  // XFS_SUPER_MAGIC
 
 Result<void> copy_data(int from, int to, uint64_t size) {
     if (::ioctl(to, FICLONE, from) == 0) return {};
@@ -46,6 +50,18 @@ Result<void> copy_data(int from, int to, uint64_t size) {
         at = hole;
     }
     return {};
+}
+
+constexpr int kPunch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+
+// When it returns, no metadata that is changed from here on is durable before the data is. ext4 and XFS note in their
+// journals where data lies before they say that it was written, so it is enough to wait for that: the fsync that follows
+// is the only wait for the journal. The data itself is on the disk with the next write of the journal, which flushes the disk's cache.
+Result<void> write_back(int fd) {
+    struct statfs host;
+    TRY(checked_void(::fstatfs(fd, &host)));
+    if (host.f_type != kExt4Magic && host.f_type != kXfsMagic) return checked_void(::fdatasync(fd));
+    return checked_void(::sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER));
 }
 
 }  // namespace
@@ -312,6 +328,7 @@ Result<void> Root::note_own_content(const Intent& intent) {
     if (found == nullptr) return {};
     Node& node = *found;
     nodes_.drop_flag(node, kNodeLink);
+    nodes_.add_flag(node, kNodeNewXattr);
     if ((intent.flags & kIntentPartial) != 0) nodes_.add_flag(node, kNodePartial);
     if (usage_.counts()) nodes_.add_flag(node, kNodeUnsettled);
     if (node.opens == 0 || (node.flags & kNodeCached) != 0) {
@@ -370,13 +387,16 @@ Result<void> Root::fill_content(Place place, NodeInfo& info, Intent& intent, boo
         auto fits = check_copy(from.get());
         if (partly && (!fits.ok() || ::ioctl(to.get(), FICLONE, from.get()) < 0)) {
             // Nothing to copy now: each block is, when it is first written to.
+            // Space that a copy which was cut short by a power loss left would be taken for zeros of the container's own.
+            const bool has_space = intent.stat.stx_blocks > 0;
+            if (has_space) TRY(checked_void(::fallocate(to.get(), kPunch, 0, static_cast<off_t>(info.object.size))));
             // But overlayfs takes file capabilities away before it refuses to clone.
-            if (fits.ok()) TRY(restore_link(place, intent));
+            if (fits.ok() || has_space) TRY(restore_link(place, intent));
             info.kind = NodeInfo::Kind::Partial;
             return write_node_info(place, info);
         }
         auto copied = partly || !fits.ok() ? std::move(fits) : copy_data(from.get(), to.get(), info.object.size);
-        if (copied.ok()) copied = checked_void(::fdatasync(to.get()));
+        if (copied.ok()) copied = write_back(to.get());
         if (!copied.ok()) {
             // Give the space back: the file is still a link.
             (void)!::ftruncate(to.get(), 0);
@@ -385,7 +405,9 @@ Result<void> Root::fill_content(Place place, NodeInfo& info, Intent& intent, boo
         TRY(restore_link(place, intent));
         TRY(std::move(copied));
     }
-    return write_node_info(place, info);
+    TRY(write_node_info(place, info));
+    // What the container writes from here on may pass us by, and be made durable without the xattr (O_DSYNC).
+    return truncate ? Result<void>() : checked_void(::fsync(to.get()));
 }
 
 }  // namespace templatefs

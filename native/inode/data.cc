@@ -80,6 +80,7 @@ Result<void> Root::set_shown(const File& file, OpenFile& content, uint64_t shown
     info.object.size = shown;
     if (shown == 0) info.kind = NodeInfo::Kind::Own;
     TRY(write_node_info(at, info));
+    nodes_.add_flag(*file.node, kNodeNewXattr);
     content.shown = shown;
     if (shown > 0) return {};
     content.object.reset();
@@ -243,7 +244,10 @@ Result<void> Root::sync_content(const File& file, bool data_only) {
     PinnedPlace at = TRY(place(*file.node));
     Place where = at;
     UniqueFd fd = TRY(open_at(where.folder, where.name, O_RDONLY));
-    TRY(checked_void(data_only ? ::fdatasync(fd.get()) : ::fsync(fd.get())));
+    // Without its xattr the data would not be found again: for ext4 an xattr is nothing that fdatasync(2) has to care for.
+    const bool whole = !data_only || (file.node->flags & kNodeNewXattr) != 0;
+    TRY(checked_void(whole ? ::fsync(fd.get()) : ::fdatasync(fd.get())));
+    if (whole) nodes_.drop_flag(*file.node, kNodeNewXattr);
     if (!is_partial(file)) return {};
     // Every block was written to, and now all of them are durable: it is an ordinary file.
     OpenFile& content = *TRY(open_data(file, false));

@@ -169,7 +169,7 @@ Result<void> Root::note_made(const Intent& intent) {
     if (folder == nullptr) return Errno(ESTALE);
     Node* node = TRY(nodes_.create(0, intent.ino));
     node->mode = intent.mode & S_IFMT;
-    nodes_.add_flag(*node, kNodePrivate);
+    nodes_.add_flag(*node, kNodePrivate | kNodeNewXattr);
     return nodes_.move(*node, folder, intent.name());
 }
 
@@ -196,7 +196,7 @@ Result<File> Root::make_unnamed(Folder& folder, const NewEntry& entry) {
         if (created.ok()) {
             file.node = created.value();
             file.node->mode = mode & S_IFMT;
-            nodes_.add_flag(*file.node, kNodePrivate | kNodeIndexed | kNodeDeleted);
+            nodes_.add_flag(*file.node, kNodePrivate | kNodeIndexed | kNodeDeleted | kNodeNewXattr);
         } else {
             made = created.error();
         }

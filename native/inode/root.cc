@@ -94,6 +94,12 @@ Result<void> Root::load_indexed() {
             if (!removed.ok() && removed.error_code() != EROFS) return removed;
             continue;
         }
+        if (!info->indexed) {
+            // A power loss between the name here and the flag: without it the name would count as one of the container's.
+            info->indexed = true;
+            auto flagged = write_node_info(place, *info);
+            if (!flagged.ok() && flagged.error_code() != EROFS) return flagged;
+        }
         TRY(mend_content(place, stat, *info));
         if (info->ino >= kFirstPrivateIno) continue;
         Node* node = TRY(nodes_.create(info->ino, info->ino));
@@ -108,6 +114,9 @@ Result<void> Root::load_indexed() {
 }
 
 void Root::finish() {
+    // As with any other file system: what was written is durable after the unmount.
+    if (::syncfs(area_.base()) < 0)
+        std::fprintf(stderr, "templatefs-engine: not all that was written is durable: %s\n", std::strerror(errno));
     store_usage();
     if (header().next_ino == 0) return;
     // Best effort: if it fails, the numbers up to the reservation are skipped.
@@ -119,7 +128,7 @@ Result<uint64_t> Root::new_ino() {
     if (h.next_ino == 0) {
         InoRange range = TRY(area_.load_inos());
         // Until a clean stop writes `next` back, a successor of this engine starts at the reservation.
-        TRY(area_.store_inos({range.reserved, range.reserved}, false));
+        if (range.next < range.reserved) TRY(area_.store_inos({range.reserved, range.reserved}, false));
         h.reserved_ino = range.reserved;
         h.next_ino = range.next;
     }

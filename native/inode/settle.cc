@@ -1,6 +1,7 @@
 // What a new worker does about the step that its predecessor died in: see intent.h.
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include "inode/root.h"
 
@@ -65,6 +66,8 @@ Result<bool> Root::settle_step(const Intent& intent) {
                 if ((intent.flags & kIntentReplaces) == 0) TRY(restore_link(place, intent));
                 return false;
             }
+            // The worker that died may not have come to it.
+            TRY(checked_void(::fsync(TRY(open_at(place.folder, place.name, O_RDONLY)).get())));
             Intent done = intent;
             if (info.is_partial()) done.flags |= kIntentPartial;
             TRY(note_own_content(done));

@@ -78,11 +78,20 @@ Result<InoRange> PrivateArea::load_inos() {
     return range;
 }
 
-Result<void> PrivateArea::store_inos(const InoRange& range, bool sync) {
+Result<void> PrivateArea::store_inos(const InoRange& range, bool durably) {
     char line[128];
     std::string boot = boot_id();
-    std::snprintf(line, sizeof line, "%" PRIu64 " %" PRIu64 " %s\n", range.next, range.reserved, boot.c_str());
-    return replace_file(base(), "inos", line, 0600, sync);
+    // Always as long, so that it can be overwritten: a rename without an fsync may leave an empty file after a power loss,
+    // a few bytes of one block that are overwritten are the old ones or the new ones. Either will do.
+    const int length = std::snprintf(line, sizeof line, "%20" PRIu64 " %20" PRIu64 " %s\n", range.next, range.reserved, boot.c_str());
+    if (!durably) {
+        UniqueFd fd = TRY(open_at(base(), "inos", O_RDWR));
+        if (TRY(host_stat_of(fd.get())).stx_size == static_cast<uint64_t>(length)) {
+            if (::pwrite(fd.get(), line, static_cast<size_t>(length), 0) != length) return Errno::last();
+            return {};
+        }
+    }
+    return replace_file(base(), "inos", line, 0600, true);
 }
 
 Result<std::optional<StoredUsage>> PrivateArea::take_usage() {

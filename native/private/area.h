@@ -59,7 +59,8 @@ public:
 
     Result<InoRange> load_inos();
     // Records `range`; durable when `sync`.
-    Result<void> store_inos(const InoRange& range, bool sync);
+    // Not `durably`: for those that are there already. After a power loss there may be what was there before.
+    Result<void> store_inos(const InoRange& range, bool durably);
 
 private:
     UniqueFd base_, root_, inodes_, staging_;

@@ -192,6 +192,21 @@ TEST_CASE("inode numbers are given out once, also after a crash of the machine")
     }
 }
 
+TEST_CASE("inode numbers that need not be durable are overwritten: a rename could leave an empty file after a power loss") {
+    TempFolder folder;
+    folder.write("private/c1/container", settings_text());
+    auto area = PrivateArea::open(folder.fd(), "c1").take();
+    REQUIRE(area.store_inos({kFirstPrivateIno, kFirstPrivateIno + 65536}, true).ok());
+    const Place inos{area.base(), "inos"};
+    const HostStat before = host_stat(inos).take();
+    REQUIRE(area.store_inos({kFirstPrivateIno + 12345, UINT64_MAX}, false).ok());
+    const HostStat after = host_stat(inos).take();
+    CHECK(after.stx_ino == before.stx_ino);
+    CHECK(after.stx_size == before.stx_size);
+    CHECK(area.load_inos().take().next == kFirstPrivateIno + 12345);
+    CHECK(area.load_inos().take().reserved == UINT64_MAX);
+}
+
 TEST_CASE("one engine at a time holds the lock") {
     TempFolder folder;
     folder.write("private/c1/container", settings_text());

@@ -186,16 +186,25 @@ function hold(database: Database.Database, lockPath: string, options: LockOption
   const release = (): void => {
     if (!held) return;
     held = false;
-    rmSync(notePath, { force: true });
+    // What the command did is done: a note that cannot be removed is ignored from the end of this process on.
+    removeNote(notePath);
     database.close();
   };
   return { release, [Symbol.dispose]: release };
 }
 
+function removeNote(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // The next holder tries again.
+  }
+}
+
 /** Notes are removed with their lock; those of killed processes are swept by the next holder. */
 function removeStaleNotes(lockPath: string): void {
   for (const [name, note] of notesOf(lockPath)) {
-    if (note === undefined || !isAlive(note)) rmSync(join(dirname(lockPath), name), { force: true });
+    if (note === undefined || !isAlive(note)) removeNote(join(dirname(lockPath), name));
   }
 }
 

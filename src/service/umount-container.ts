@@ -4,6 +4,7 @@ import { cleanDeadEngine, detachMount, removeRunFiles, waitForEnd } from '../eng
 import { controlRequest } from '../engine/control-client.js';
 import { hasEngineName, settledEngineState, type EngineFile } from '../engine/engine-state.js';
 import { isEngineMount, readMounts } from '../engine/mount-table.js';
+import { syncFileSystem } from '../store/sync-file-system.js';
 import { lock, openForWriting, type ServiceContext } from './context.js';
 import { removeDefaultRoot } from './default-root.js';
 import { findContainer, lockSubject } from './find-record.js';
@@ -32,7 +33,7 @@ export interface UnmountedContainer {
  * Unmounts a container whose lock the caller holds. When this returns, everything that the container wrote is durable
  * and nothing is left in `run/<ct>/`.
  *
- * @returns false if it was not mounted @throws BUSY, ENGINE_FAILED
+ * @returns false if it was not mounted @throws BUSY, ENGINE_FAILED; IO_ERROR, NO_SPACE when not all of that could be written
  */
 export async function umountLocked(context: ServiceContext, name: string, force: boolean): Promise<boolean> {
   const { paths } = context;
@@ -73,6 +74,8 @@ export async function umountLocked(context: ServiceContext, name: string, force:
     await endEngine(found.engine);
   }
   await detachMount(found.engine.mountpoint);
+  // An engine that ends by itself has done so; here it is for the one that had to be ended, and for its error.
+  await syncFileSystem(paths.privateArea(name));
   removeRunFiles(paths, name);
   removeDefaultRoot(paths, name);
   return true;

@@ -1,0 +1,20 @@
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { PROJECT, PYTHON, requireMountTests } from '../support/project.js';
+import { runProgram } from '../support/run-program.js';
+import { useScratch } from '../support/scratch.js';
+
+/*
+ * System calls of commands fail, one in turn: see test/faults/__main__.py. All of them: npm run test:faults
+ */
+const TIMEOUT_MS = 600_000;
+
+const scratch = useScratch();
+
+test('a command whose system call fails says so and changes nothing', { timeout: TIMEOUT_MS }, async () => {
+  requireMountTests();
+  const args = ['--folder', scratch.makeFolder('faults'), '--command', 'create', '--error', 'EIO', '--call', 'rename', '--call', 'fsync', '--most', '3'];
+  const ended = await runProgram(PYTHON, [join(PROJECT, 'test/faults'), ...args], { timeoutMs: TIMEOUT_MS });
+  expect(ended.stdout).toMatch(/^faults: [4-6] cases, 0 failed, \d+m\d\ds\n$/);
+  expect(ended).toMatchObject({ status: 0, stderr: '' });
+});

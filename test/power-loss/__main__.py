@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+"""Cuts the power of a file system that a store lies on, at random, and looks whether anything is lost.
+
+    npm run test:power-loss -- --cuts 2000 --file-system xfs
+
+Each cut has a seed, which settles what was going on: a container at work on its root (files of the template are copied up, renamed,
+exchanged, linked, truncated, mapped; SQLite transactions), or a command (import, create, destroy, quota, template remove, catalog
+rebuild, mount, umount). The file system is shut down by its own ioctl, everything is killed, unmounted and mounted again. Then: what was
+fsync'ed, or said to be done by a command, is there whole; names and metadata are those of one moment; no sector holds what nobody
+wrote; `verify` is clean; the command can be run again. What happens between two system calls is up to the scheduler: a seed that failed may
+pass when it is run again, so --repeat runs each of them several times.
+"""
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), '../mount/differential'))
+
+# pylint: disable=wrong-import-position
+from commands import CommandCut  # noqa: E402
+from job import PROJECT, Job  # noqa: E402
+from operations import BROKEN  # noqa: E402
+from roots import Failed, RootCut  # noqa: E402
+from stories import STORIES, Story  # noqa: E402
+from syscalls import die_with_parent  # noqa: E402
+from volume import CUTS  # noqa: E402
+
+KINDS = {'ext4': ['ext4'], 'xfs': ['xfs', 'xfs-no-reflink']}
+COMMANDS_OF_ROOTS = 8  # one cut of so many goes into a command
+
+
+def main():
+    options = parse()
+    BROKEN[0] = options.broken
+    for path, hint in ((options.engine, 'run `npm run build`'), (f'{PROJECT}/dist/cli/main.js', 'run `npm run build`')):
+        if not os.path.exists(path):
+            print(f'power-loss: {path} is missing\n  hint: {hint}', file=sys.stderr)
+            return 1
+    if os.geteuid() != 0:
+        print('power-loss: this test mounts file systems\n  hint: run it as root', file=sys.stderr)
+        return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if options.stories:
+        # Each kind of cut on each kind of file system: the seed counts them.
+        options.seed, options.cuts = 0, len(STORIES) * len(CUTS) * len(KINDS[options.file_system])
+    seeds = [seed for seed in range(options.seed, options.seed + options.cuts) for _ in range(options.repeat)]
+    started = time.monotonic()
+    base = tempfile.mkdtemp(prefix='templatefs-power-loss-', dir=options.folder)
+    try:
+        cuts, losses = run_all(options, base, seeds)
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+    took = time.monotonic() - started
+    print(f'power-loss: {cuts} cuts on {options.file_system}, {losses} losses, {int(took // 60)}m{int(took % 60):02}s')
+    return 1 if losses or cuts < len(seeds) else 0
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog='npm run test:power-loss --', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--cuts', type=int, default=200, help='how many')
+    parser.add_argument('--file-system', choices=list(KINDS), default='ext4')
+    parser.add_argument('--seed', type=int, default=1, help='of the first cut; each has the next number')
+    parser.add_argument('--repeat', type=int, default=1, help='how often each seed is run')
+    parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='cuts at a time')
+    parser.add_argument('--only', choices=['roots', 'commands'], help='only such cuts')
+    parser.add_argument('--stories', action='store_true', help='in place of cuts at random: what those have found, each in the same way every time')
+    parser.add_argument('--break', dest='broken', metavar='OPERATION', choices=['fsync', 'fdatasync', 'fsync_folder'], help='this is said to be done and is not: does the test find it?')
+    parser.add_argument('--keep-going', action='store_true', help='goes on after a loss')
+    parser.add_argument('--folder', default='/dev/shm' if os.access('/dev/shm', os.W_OK) else None, help='where the images are; best in memory')
+    parser.add_argument('--engine', default=os.environ.get('TEMPLATEFS_ENGINE', f'{PROJECT}/build/Release/templatefs-engine'))
+    return parser.parse_args()
+
+
+def run_all(options, base, seeds):
+    """Deals the seeds out to `--jobs` processes. @returns how many cuts there were, and how many losses"""
+    if make_bases(options, f'{base}/bases') != 0:
+        return 0, 0
+    jobs = max(1, min(options.jobs, len(seeds)))
+    reader, writer = os.pipe()
+    children = []
+    for number in range(jobs):
+        pid = os.fork()
+        if pid == 0:
+            os.close(reader)
+            start_job(options, base, str(number), seeds[number::jobs], writer)
+        children.append(pid)
+    os.close(writer)
+    cuts = losses = 0
+    try:
+        while message := os.read(reader, 1):
+            cuts += 1
+            losses += message == b'L'
+            if losses and not options.keep_going:
+                break
+    except SystemExit:
+        pass  # ended early: what was done until then is told
+    finally:
+        for pid in children:
+            os.kill(pid, signal.SIGTERM)
+            os.waitpid(pid, 0)
+    return cuts, losses
+
+
+def make_bases(options, folder):
+    """The images that all cuts start from, made by a process that ends with its mounts. @returns its status"""
+    os.mkdir(folder)
+    pid = os.fork()
+    if pid == 0:
+        in_job(options, f'{folder}/making', lambda job: job.make_bases(folder, KINDS[options.file_system]))
+    return os.waitpid(pid, 0)[1]
+
+
+def start_job(options, base, name, seeds, writer):
+    def work(job):
+        job.load_bases(f'{base}/bases', KINDS[options.file_system])
+        for seed in seeds:
+            os.write(writer, run_one(options, job, seed))
+    in_job(options, f'{base}/{name}', work)
+
+
+def in_job(options, folder, work):
+    """Ends this process."""
+    status = 1
+    job = None
+    try:
+        die_with_parent(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        job = Job(options.engine, folder)
+        job.enter()
+        work(job)
+        status = 0
+    except SystemExit as ended:
+        status = ended.code
+    except BaseException:  # pylint: disable=broad-except
+        traceback.print_exc()
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if job is not None:
+            job.leave()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def run_one(options, job, seed):
+    kinds = KINDS[options.file_system]
+    job.use(kinds[seed % len(kinds)])
+    if options.stories:
+        names, cuts = list(STORIES), list(CUTS)
+        return run_cut(options, job, seed, Story(job, names[seed // len(kinds) % len(names)], cuts[seed // len(kinds) // len(names)]))
+    is_command = options.only == 'commands' or options.only is None and seed % COMMANDS_OF_ROOTS == 0
+    return run_cut(options, job, seed, CommandCut(job, seed) if is_command else RootCut(job, seed))
+
+
+def run_cut(options, job, seed, cut):
+    try:
+        cut.execute()
+        return b'.'
+    except (Failed, OSError) as loss:
+        if isinstance(loss, OSError):
+            traceback.print_exc()
+        print(f'seed {seed} on {job.kind}: {loss}\n  again: npm run test:power-loss -- --file-system {options.file_system} --seed {seed} --cuts 1 --repeat 20', flush=True)
+        return b'L'
+
+
+if __name__ == '__main__':
+    sys.exit(main())
