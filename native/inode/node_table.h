@@ -63,6 +63,7 @@ enum NodeFlag : uint32_t {
     kNodeLateStores = 2048, // it was open for reading and writing by passthrough: such a mapping may still be there
     kNodeTwin = 4096,      // current, and a superseded Node has the same ino: the kernel has two inodes for one file
     kNodeLostCapability = 8192,  // its security.capability was removed, and no SETATTR came since
+    kNodeBroken = 16384,   // its object was found broken while it was open by passthrough: no new opens
 };
 
 // Attributes kept for a deleted file that has no host inode any more; docs/formats/private-area.md does not know it.

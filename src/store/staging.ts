@@ -7,10 +7,10 @@ import type { StorePaths } from '../core/store-paths.js';
 import { makeFolders } from './make-folders.js';
 import { STAGING_PARTS } from './worker-messages.js';
 
-const NAME = /^(?:objects|tree)-([0-9]+)-([0-9]+)-[0-9a-f]+$/;
+const NAME = /^(?:objects|tree|sums)-([0-9]+)-([0-9]+)-[0-9a-f]+$/;
 
 /** A name in staging that nobody else has, and that tells which process it belongs to. */
-export function stagingPath(paths: StorePaths, what: 'objects' | 'tree'): string {
+export function stagingPath(paths: StorePaths, what: 'objects' | 'tree' | 'sums'): string {
   const start = processStart(process.pid) ?? '0';
   return join(paths.staging, `${what}-${process.pid}-${start}-${randomBytes(6).toString('hex')}`);
 }
