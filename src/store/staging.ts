@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { mkdir, readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFileSync, readdirSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { errnoOf, storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { makeFolders } from './make-folders.js';
@@ -39,18 +39,26 @@ export function ensureStaging(paths: StorePaths): void {
  */
 export async function removeStaleStaging(paths: StorePaths): Promise<string[]> {
   const removed: string[] = [];
-  for (const name of await readNames(paths.staging)) {
-    const match = NAME.exec(name);
-    if (match?.[1] === undefined || processStart(Number(match[1])) === match[2]) continue;
-    await rm(join(paths.staging, name), { recursive: true, force: true });
-    removed.push(name);
+  for (const path of staleStaging(paths)) {
+    await rm(path, { recursive: true, force: true });
+    removed.push(basename(path));
   }
   return removed;
 }
 
-async function readNames(folder: string): Promise<string[]> {
+/** What processes that are gone left in staging. */
+export function staleStaging(paths: StorePaths): string[] {
+  return readNames(paths.staging)
+    .filter((name) => {
+      const match = NAME.exec(name);
+      return match?.[1] !== undefined && processStart(Number(match[1])) !== match[2];
+    })
+    .map((name) => join(paths.staging, name));
+}
+
+function readNames(folder: string): string[] {
   try {
-    return await readdir(folder);
+    return readdirSync(folder);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return [];
     throw error;
