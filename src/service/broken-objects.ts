@@ -1,4 +1,5 @@
 import { lstatSync } from 'node:fs';
+import { HeldLocks } from '../catalog/lock.js';
 import { askEngines } from '../engine/running-engines.js';
 import { asidePath, forgetBroken, listBroken, setAside, type BrokenNote } from '../store/broken-objects.js';
 import { expectedContents } from '../store/content-sums.js';
@@ -6,7 +7,7 @@ import { formatObjectId, objectPath, parseObjectId } from '../store/object-id.js
 import { lock, type ServiceContext } from './context.js';
 
 /** Fits into a frame of the control protocol many times over. */
-const OBJECTS_PER_REQUEST = 1000;
+const OBJECTS_PER_REQUEST = 200;
 const LOCK_WAIT_MS = 60_000;
 
 /** An object that must not be read any more. */
@@ -23,7 +24,8 @@ export interface LostObject {
  */
 export async function setObjectsAside(context: ServiceContext, objects: readonly LostObject[]): Promise<string[]> {
   const { paths } = context;
-  using _guard = await lock(context, { name: 'broken', what: 'the list of broken objects', mode: 'exclusive', waitMs: LOCK_WAIT_MS });
+  using locks = new HeldLocks();
+  locks.hold(await lock(context, { name: 'broken', what: 'the list of broken objects', mode: 'exclusive', waitMs: LOCK_WAIT_MS }));
   const expected = expectedContents(paths, new Set(objects.map(({ name }) => name)));
   const found = new Date().toISOString();
   const told: string[] = [];
@@ -50,6 +52,9 @@ export async function setObjectsAside(context: ServiceContext, objects: readonly
 /** Tells engines once more of what was set aside: whoever did it may have been killed before it could. */
 export async function remindEngines(context: ServiceContext): Promise<void> {
   const { paths } = context;
+  if (listBroken(paths).length === 0) return;
+  using locks = new HeldLocks();
+  locks.hold(await lock(context, { name: 'broken', what: 'the list of broken objects', mode: 'exclusive', waitMs: LOCK_WAIT_MS }));
   const names = listBroken(paths)
     .filter(({ id }) => lstatSync(asidePath(paths.broken, id), { throwIfNoEntry: false }) !== undefined)
     .filter(({ id }) => lstatSync(objectPath(paths, id), { throwIfNoEntry: false }) === undefined)
@@ -70,7 +75,8 @@ function isMended(context: ServiceContext, { id, size }: BrokenNote): boolean {
 export async function settleMended(context: ServiceContext): Promise<string[]> {
   const { paths } = context;
   if (listBroken(paths).length === 0) return [];
-  using _guard = await lock(context, { name: 'broken', what: 'the list of broken objects', mode: 'exclusive', waitMs: LOCK_WAIT_MS });
+  using locks = new HeldLocks();
+  locks.hold(await lock(context, { name: 'broken', what: 'the list of broken objects', mode: 'exclusive', waitMs: LOCK_WAIT_MS }));
   const mended = listBroken(paths).filter((note) => isMended(context, note));
   // In another file than the one that was broken, and that somebody may have open still: those go on being refused.
   const inPlace = mended.filter(({ id }) => {

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs';
 import type { Catalog } from '../catalog/catalog.js';
+import { HeldLocks } from '../catalog/lock.js';
 import { readContainerFile } from '../catalog/container-file.js';
 import { formatTemplateFile, readTemplateFile, type TemplateFile } from '../catalog/template-file.js';
 import { writeFileDurably } from '../catalog/write-file-durably.js';
@@ -103,7 +104,8 @@ export async function mendCatalogProblem(context: ServiceContext, problem: Catal
   if (problem.mend === undefined) return 'it takes a person';
   try {
     using opened = await openForWriting(context);
-    using _held = await lock(context, { name: problem.mend.lock, what: `${problem.kind} ${problem.name}`, mode: 'exclusive' });
+    using locks = new HeldLocks();
+    locks.hold(await lock(context, { name: problem.mend.lock, what: `${problem.kind} ${problem.name}`, mode: 'exclusive' }));
     problem.mend.change(opened.catalog);
     return undefined;
   } catch (error) {

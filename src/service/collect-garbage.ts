@@ -221,5 +221,5 @@ export async function collectGarbage(context: ServiceContext, { dryRun }: Collec
   const collection = new Collection(context);
   await collection.removeLeftovers();
   locks.hold(await lock(context, { name: 'gc', what: 'the collection of garbage', mode: 'exclusive' }));
-  return collection.sweep();
+  return await collection.sweep();
 }

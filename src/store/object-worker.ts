@@ -54,10 +54,10 @@ function verify({ files, hashBits, pace: memory, bytesPerSecond, withSums }: Ver
   const pace = new ScrubPace(bytesPerSecond, memory);
   const verified: VerifiedFile[] = [];
   for (const { path, hash } of files) {
-    if (pace.stopped) break;
+    if (pace.isStopped()) break;
     let found = read(path, hashBits, pace, withSums);
     // Reads of all containers will fail for it: a bit that fell over on its way must not be enough.
-    if (found.hash !== hash && !pace.stopped) found = read(path, hashBits, pace, withSums);
+    if (found.hash !== hash && !pace.isStopped()) found = read(path, hashBits, pace, withSums);
     verified.push(found);
   }
   return verified;

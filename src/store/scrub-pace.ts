@@ -23,7 +23,7 @@ export class ScrubPace {
     Atomics.notify(this.#stop, 0);
   }
 
-  get stopped(): boolean {
+  isStopped(): boolean {
     return Atomics.load(this.#stop, 0) !== 0;
   }
 
@@ -35,7 +35,7 @@ export class ScrubPace {
   take(bytes: number): boolean {
     Atomics.add(this.#numbers, 1, BigInt(bytes));
     if (this.#bytesPerSecond > 0) this.#waitFor(bytes);
-    return !this.stopped;
+    return !this.isStopped();
   }
 
   #waitFor(bytes: number): void {

@@ -159,13 +159,13 @@ test('beside ten commands at once: nothing that is needed goes, whatever they do
   const root = await store.mount('c1');
   const agent = new Agent();
   await agent.call('chmod', join(root, 'usr/old'), 0o600);
-  let running = true;
+  const still = { running: true };
   const collected: Collected[] = [];
   const collecting = (async () => {
-    while (running) collected.push(await gc());
+    while (still.running) collected.push(await gc());
   })();
   const moving = (async () => {
-    for (let n = 0; running; n += 1) await agent.call('rename', join(root, n % 2 === 0 ? 'usr/old' : 'moved'), join(root, n % 2 === 0 ? 'moved' : 'usr/old'));
+    for (let n = 0; still.running; n += 1) await agent.call('rename', join(root, n % 2 === 0 ? 'usr/old' : 'moved'), join(root, n % 2 === 0 ? 'moved' : 'usr/old'));
   })();
   const works = [0, 1, 2, 3].map(async (n) => {
     for (let round = 0; round < 2; round += 1) {
@@ -186,7 +186,7 @@ test('beside ten commands at once: nothing that is needed goes, whatever they do
       await store.ok('--wait', '120', 'template', 'remove', template);
     }
   });
-  await Promise.all([Promise.all(works).finally(() => { running = false; }), collecting, moving]);
+  await Promise.all([Promise.all(works).finally(() => { still.running = false; }), collecting, moving]);
   expect(collected.length).toBeGreaterThan(1);
   const found = [await agent.errno('open', join(root, 'usr/old'), 0), await agent.errno('open', join(root, 'moved'), 0)];
   expect(found.sort()).toEqual(['ENOENT', 'OK']);

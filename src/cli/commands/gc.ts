@@ -28,8 +28,6 @@ export function gcCommand(host: CommandHost): Command {
     .addHelpText('after', examples('templatefs gc --dry-run', 'templatefs gc --wait 60'))
     .action((options: GcOptions, command: Command) =>
       host.run(command, async (session) => {
-        const { lowerPriority } = await import('../../service/low-priority.js');
-        lowerPriority();
         const { collectGarbage } = await import('../../service/collect-garbage.js');
         const done = await collectGarbage(session.context, { dryRun: options.dryRun === true });
         session.result(done, text);

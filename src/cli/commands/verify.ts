@@ -35,8 +35,8 @@ export function verifyCommand(host: CommandHost): Command {
     .action((options: VerifyOptions, command: Command) =>
       host.run(command, async (session) => {
         checkOptions(options);
-        const { lowerPriority } = await import('../../service/low-priority.js');
-        lowerPriority();
+        const { lowerDiskPriority } = await import('../../service/lower-disk-priority.js');
+        lowerDiskPriority();
         const { verifyStore } = await import('../../service/verify-store.js');
         const found = await verifyStore(session.context, {
           repair: options.repair === true,
