@@ -55,6 +55,7 @@ class Verification {
   /** Broken and missing objects: what is wrong with each. */
   readonly #lost = new Map<string, string>();
   #problems: StoreProblem[] = [];
+  readonly #ofContainers = new Map<string, readonly StoreProblem[]>();
   readonly #repaired: Repaired[] = [];
 
   constructor(context: ServiceContext, options: VerifyStoreOptions) {
@@ -73,9 +74,10 @@ class Verification {
     });
     const objects = await this.#checkObjects(trees);
     const names = catalog.containers().map(({ name }) => name);
-    const scans = await this.#checkContainers(catalog, names, new Set(trees.problems.map(({ name }) => name)));
+    const scans = await this.#checkContainers(catalog, names, brokenTrees(trees));
     await this.#judgeObjects(trees);
     await this.#mendFiles(catalog, trees, objects.problems, scans);
+    this.#problems.push(...[...this.#ofContainers.values()].flat());
     this.#nameObjects(catalog);
     return {
       objectsChecked: objects.checked,
@@ -150,7 +152,7 @@ class Verification {
         for (const { path, reason: why } of await mendContainer(this.#context, name)) this.#noteRepaired({ kind: 'container', name, problem: `${path}: ${why}` });
         found = await checkContainer(this.#context, catalog, name, brokenTrees);
       }
-      this.#problems.push(...found.problems);
+      this.#ofContainers.set(name, found.problems);
       for (const [object, path] of found.lost) if (!this.#lost.has(object)) this.#lost.set(object, `it is missing; ${path} of container ${name} needs it`);
       // Only what repairs may come from.
       scans.set(name, found.records.filter(({ kind }) => kind === 'file'));
@@ -186,12 +188,12 @@ class Verification {
       for (const { name, problem } of unreadable) this.#lost.set(name, problem);
       await setObjectsAside(this.#context, unreadable.map(({ name, problem }) => ({ name, problem, missing: false })));
     }
-    const brokenTrees = trees.problems.filter(({ kind }) => kind === 'tree');
+    const broken = brokenTrees(trees);
     const missingTrees = catalog.templates().map(({ tree }) => tree).filter((tree) => lstatSync(paths.tree(tree), { throwIfNoEntry: false }) === undefined);
-    if (repair && (this.#lost.size > 0 || brokenTrees.length + missingTrees.length > 0)) {
+    if (repair && (this.#lost.size > 0 || broken.size + missingTrees.length > 0)) {
       using locks = new HeldLocks();
       locks.hold(await lock(this.#context, { name: 'store', what: 'the store', mode: 'shared' }));
-      const wanted = new Set([...brokenTrees.map(({ name }) => name), ...missingTrees]);
+      const wanted = new Set([...broken, ...missingTrees]);
       try {
         await repairObjects(this.#context, { ...this.#options, scans, templates: catalog.templates(), trees: wanted });
       } finally {
@@ -210,6 +212,13 @@ class Verification {
     for (const problem of trees.problems) {
       if (stillThere.has(`${problem.kind} ${problem.name}`)) this.#problems.push(asProblem(problem));
       else this.#noteRepaired(problem);
+    }
+    // And with it the containers that stand on it.
+    if (again !== trees) {
+      for (const [name, problems] of this.#ofContainers) {
+        if (problems.length === 0) continue;
+        this.#ofContainers.set(name, (await checkContainer(this.#context, catalog, name, brokenTrees(again))).problems);
+      }
     }
     for (const tree of missingTrees) {
       if (lstatSync(paths.tree(tree), { throwIfNoEntry: false }) === undefined) continue;
@@ -238,6 +247,10 @@ class Verification {
   #noteRepaired(...problems: readonly Repaired[]): void {
     for (const { kind, name, problem } of problems) this.#repaired.push({ kind, name, problem });
   }
+}
+
+function brokenTrees({ problems }: TreesResult): Set<string> {
+  return new Set(problems.filter(({ kind }) => kind === 'tree').map(({ name }) => name));
 }
 
 function asProblem({ kind, name, problem, repair }: StoreProblem | FileProblem | CatalogProblem): StoreProblem {

@@ -37,12 +37,14 @@ export function mendObject(objects: string, broken: string, note: BrokenNote, so
   const aside = asidePath(broken, note.id);
   if (lstatSync(aside, { throwIfNoEntry: false })?.isFile() === true && healInPlace(aside, source)) {
     takeName(aside, target);
+    // The new name is durable before the old one goes.
+    syncFolder(dirname(target));
     rmSync(aside, { force: true });
     syncFolder(broken);
   } else {
     takeName(source, target);
+    syncFolder(dirname(target));
   }
-  syncFolder(dirname(target));
 }
 
 /** Somebody else may have mended it a moment ago; its name is never taken away. */

@@ -6,7 +6,7 @@ import type { Ended } from '../support/run-program.js';
 import type { TestStore } from '../support/test-store.js';
 
 /** How often something is killed; `TEMPLATEFS_GC_KILLS=500 npm test -- gc-killed` for longer. */
-const ROUNDS = Number(process.env['TEMPLATEFS_GC_KILLS'] ?? 12);
+const ROUNDS = Number(process.env['TEMPLATEFS_GC_KILLS'] ?? 6);
 
 const scratch = useScratch();
 

@@ -27,7 +27,7 @@ beforeEach(async () => {
     mkdirSync(dirname(join(source, path)), { recursive: true });
     writeFileSync(join(source, path), text);
   }
-  store = scratch.makeStore();
+  store = scratch.makeInProcessStore();
   await store.make(source, 'c1', 'c2');
   agent = new Agent();
 });
