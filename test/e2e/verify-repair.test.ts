@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { execFileSync, type ChildProcess } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, readdirSync, readlinkSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -308,6 +308,20 @@ describe('private areas and the catalog', () => {
   });
 });
 
+/** Sends SIGINT when the process has an object open, so that it is in the middle of it. */
+async function interruptWhileReading(child: ChildProcess): Promise<void> {
+  const folder = `/proc/${child.pid ?? 0}/fd`;
+  const isReading = (): boolean => readdirSync(folder).some((fd) => {
+    try {
+      return readlinkSync(join(folder, fd)).includes('/objects/');
+    } catch {
+      return false;
+    }
+  });
+  while (child.exitCode === null && !isReading()) await sleep(20);
+  child.kill('SIGINT');
+}
+
 describe('the scrub', () => {
   test('reads every byte, at a rate, and can be interrupted within one file', async () => {
     const { bytesChecked, objectsChecked } = await verify(store, '--rate', '100M');
@@ -315,7 +329,7 @@ describe('the scrub', () => {
     writeFileSync(join(source, 'huge'), Buffer.alloc(8 << 20, 'huge'));
     await store.ok('template', 'import', 'huge', source);
     // At this rate the largest file alone would take most of an hour.
-    const ended = await store.run(['--json', 'verify', '--rate', '4K'], { onStart: (child) => void sleep(1500).then(() => child.kill('SIGINT')) });
+    const ended = await store.run(['--json', 'verify', '--rate', '4K'], { onStart: (child) => void interruptWhileReading(child) });
     expect(ended.status, ended.stderr).toBe(130);
     expect(ended.stderr).toContain('INTERRUPTED');
   });
