@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -64,10 +65,11 @@ void ControlServer::ready(int fd) {
         if (size < 0 && errno == EAGAIN) return;
         if (size <= 0) {
             if (fd == stop_client_) stop_client_ = -1;
+            if (fd == dropping_.client) dropping_.client = -1;
             connections_.erase(fd);
             return;
         }
-        if (fd == stop_client_) continue;  // it has said what it wants
+        if (fd == stop_client_ || fd == dropping_.client) continue;  // it has said what it wants
         switch (found->second.reader.feed({buffer, static_cast<size_t>(size)})) {
             case FrameReader::State::Incomplete:
                 continue;
@@ -97,6 +99,8 @@ std::string ControlServer::answer(std::string_view body, int fd) {
         return stop(fields.size() == 2, fd);
     }
     if (verb == "quota") return quota(std::span(fields).subspan(1));
+    if (verb == "broken") return broken(std::span(fields).subspan(1), fd);
+    if (verb == "sound") return sound(std::span(fields).subspan(1));
     if (fields.size() != 1) return error_frame("USAGE", "this verb has no arguments");
     if (verb == "status") return status();
     if (verb == "sync") {
@@ -160,6 +164,79 @@ std::string ControlServer::quota(std::span<const std::string_view> changes) {
     return frame.take();
 }
 
+namespace {
+
+// 32 hex digits, and `.VARIANT` if that is not 0.
+std::optional<ObjectRef> parse_object(std::string_view text) {
+    ObjectRef object{};
+    if (text.size() < 32) return std::nullopt;
+    for (size_t i = 0; i < 32; i++) {
+        const char c = text[i];
+        const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (digit < 0) return std::nullopt;
+        object.hash[i / 2] = static_cast<uint8_t>(object.hash[i / 2] << 4 | digit);
+    }
+    if (text.size() == 32) return object;
+    const std::string_view variant = text.substr(33);
+    if (text[32] != '.' || variant.empty() || variant.size() > 10 || variant[0] == '0') return std::nullopt;
+    uint64_t number = 0;
+    for (char c : variant) {
+        if (c < '0' || c > '9') return std::nullopt;
+        number = number * 10 + static_cast<uint64_t>(c - '0');
+    }
+    if (number > UINT32_MAX) return std::nullopt;
+    object.variant = static_cast<uint32_t>(number);
+    return object;
+}
+
+}  // namespace
+
+std::string ControlServer::broken(std::span<const std::string_view> objects, int fd) {
+    if (dropping_.left > 0 && dropping_.client >= 0) return error_frame("BUSY", "another check is telling of broken objects");
+    std::vector<uint64_t> nodeids;
+    uint64_t opens = 0;
+    for (std::string_view text : objects) {
+        auto object = parse_object(text);
+        if (!object) return error_frame("USAGE", "broken [OBJECT]...");
+        auto lost = root_.lose_object(*object);
+        if (!lost.ok()) return error_frame("FAILED", std::strerror(lost.error_code()));
+        opens += lost.value().opens;
+        nodeids.insert(nodeids.end(), lost.value().nodeids.begin(), lost.value().nodeids.end());
+    }
+    std::string reply = FrameWriter().field("ok").field("opens", opens).take();
+    if (nodeids.empty() || root_.fuse() < 0) return reply;
+    const uint32_t number = dropping_.number + 1;
+    dropping_ = Dropping{fd, number, 0, std::move(reply)};
+    for (size_t at = 0; at < nodeids.size(); at += kNodeidsPerMessage) {
+        const DropPages head{2, number};
+        const auto part = std::span(nodeids).subspan(at, std::min(kNodeidsPerMessage, nodeids.size() - at));
+        std::string message(reinterpret_cast<const char*>(&head), sizeof head);
+        message.append(reinterpret_cast<const char*>(part.data()), part.size_bytes());
+        if (::send(holder_, message.data(), message.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(message.size())) {
+            dropping_.client = -1;
+            return error_frame("FAILED", std::strerror(errno));
+        }
+        dropping_.left++;
+    }
+    return {};
+}
+
+void ControlServer::pages_dropped(uint32_t number) {
+    // Others are answers to a worker that has died.
+    if (number != dropping_.number || dropping_.left == 0 || --dropping_.left > 0) return;
+    const int client = std::exchange(dropping_.client, -1);
+    if (client >= 0) send_and_close(client, dropping_.reply);
+}
+
+std::string ControlServer::sound(std::span<const std::string_view> objects) {
+    for (std::string_view text : objects) {
+        auto object = parse_object(text);
+        if (!object) return error_frame("USAGE", "sound [OBJECT]...");
+        root_.regain_object(*object);
+    }
+    return FrameWriter().field("ok").take();
+}
+
 std::string ControlServer::status() {
     const StateHeader& header = root_.state().header();
     FrameWriter frame;
@@ -197,11 +274,22 @@ std::string ControlServer::stop(bool force, int fd) {
     return {};
 }
 
-void ControlServer::unmounted() {
-    int32_t error;
-    // A worker that died may have been the one that asked: then nobody waits here.
-    while (::recv(holder_, &error, sizeof error, 0) == sizeof error)
-        if (stopping_) finish_stop(error);
+void ControlServer::holder_answered() {
+    PagesDropped dropped;
+    static_assert(sizeof dropped == 2 * sizeof(int32_t));
+    for (;;) {
+        const ssize_t size = ::recv(holder_, &dropped, sizeof dropped, 0);
+        if (size == sizeof dropped) {
+            pages_dropped(dropped.number);
+        } else if (size == sizeof(int32_t)) {
+            int32_t error;
+            std::memcpy(&error, &dropped, sizeof error);
+            // A worker that died may have been the one that asked: then nobody waits here.
+            if (stopping_) finish_stop(error);
+        } else {
+            return;
+        }
+    }
 }
 
 void ControlServer::finish_stop(int error) {

@@ -13,6 +13,19 @@
 
 namespace templatefs {
 
+// What the worker asks of its holder beyond unmounting. The kernel may wait for an answer of the worker before it drops a page,
+// so the worker must not wait for the kernel.
+struct DropPages {
+    uint32_t kind = 2;
+    uint32_t number = 0;
+    // nodeids follow, 8 bytes each
+};
+struct PagesDropped {
+    uint32_t number = 0;
+    int32_t error = 0;
+};
+inline constexpr size_t kNodeidsPerMessage = 1000;
+
 struct ControlContext {
     std::string container;
     std::string mountpoint;
@@ -26,13 +39,14 @@ class ControlServer {
 public:
     // `listener` is a listening, non-blocking socket; `epoll` gets the connections with their descriptor as data.
     // `holder` leads to who can unmount: it is sent one byte, 0 or 1 (by force), and answers with an errno as int32, 0 done.
+    // It can also wait for the kernel to drop pages: DropPages and so many nodeids, which it answers with a PagesDropped.
     ControlServer(Root& root, ControlContext context, int listener, int holder, int epoll);
 
     void accept();
     bool owns(int fd) const { return connections_.contains(fd); }
     void ready(int fd);
     // The holder has answered.
-    void unmounted();
+    void holder_answered();
     // The connection is gone: whoever asked for that hears of it.
     void ended();
 
@@ -47,6 +61,9 @@ private:
     std::string status();
     std::string quota(std::span<const std::string_view> changes);
     std::string stop(bool force, int fd);
+    std::string broken(std::span<const std::string_view> objects, int fd);
+    std::string sound(std::span<const std::string_view> objects);
+    void pages_dropped(uint32_t number);
     void finish_stop(int error);
     void send_and_close(int fd, const std::string& frame);
 
@@ -60,6 +77,15 @@ private:
     int holder_;
     bool stopping_ = false;
     int stop_client_ = -1;
+
+    // A client that waits for pages to be dropped.
+    struct Dropping {
+        int client = -1;
+        uint32_t number = 0;  // of its request
+        size_t left = 0;      // answers to come
+        std::string reply;
+    };
+    Dropping dropping_;
 };
 
 std::string error_frame(std::string_view code, std::string_view message);

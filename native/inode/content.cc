@@ -111,6 +111,10 @@ void Root::closed(Node& node, bool writable) {
         }
     }
     if (node.opens > 0) return;
+    if ((node.flags & kNodeBroken) != 0) {
+        nodes_.drop_flag(node, kNodeBroken);
+        close_backing(node);
+    }
     nodes_.drop_flag(node, kNodeCached);
     open_files_.erase(node.nodeid);
     remove_unused(node);

@@ -64,6 +64,7 @@ enum NodeFlag : uint32_t {
     kNodeTwin = 4096,      // current, and a superseded Node has the same ino: the kernel has two inodes for one file
     kNodeLostCapability = 8192,  // its security.capability was removed, and no SETATTR came since
     kNodeNewXattr = 16384, // its node xattr says something new about its content, which fdatasync(2) alone need not make durable
+    kNodeBroken = 32768,   // its object was found broken while it was open by passthrough: no new opens
 };
 
 // Attributes kept for a deleted file that has no host inode any more; docs/formats/private-area.md does not know it.

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "inode/each_node.h"
 #include "inode/recount.h"
 #include "inode/root.h"
 #include "private/allocation.h"
@@ -37,14 +38,6 @@ bool has_inode(const Node& node) {
 }
 
 }  // namespace
-
-template <class Visit>
-void Root::for_each_node(Visit&& visit) {
-    for (Slot slot = 1; slot < header().slot_count; slot++) {
-        Node* node = nodes_.at(slot);
-        if (node->nodeid != 0) visit(*node);
-    }
-}
 
 void Root::start_usage() {
     UsageState& now = header().usage;

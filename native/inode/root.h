@@ -197,6 +197,16 @@ public:
     void closed(Node& node, bool writable);
     void remove_unused(Node& node);
 
+    // ---- broken objects: docs/maintenance.md
+    struct LostObject {
+        std::vector<uint64_t> nodeids;  // of which the kernel may have pages
+        uint64_t opens = 0;             // that read past the engine, and go on until they are closed
+    };
+    // The object was set aside: from here on opens and reads of it fail, but for those that go past the engine.
+    Result<LostObject> lose_object(const ObjectRef& object);
+    // It was mended, in the same file: what is open by passthrough has the right bytes again, and so may new opens.
+    void regain_object(const ObjectRef& object);
+
     // A descriptor for reading and writing was closed; mappings made with it may live on.
     void note_writable_close(Node& node);
     // Whether content and times of the file may change without a request: the kernel must not keep its attributes then.
@@ -244,6 +254,7 @@ private:
     Result<void> materialize_as(File& file, bool empty);
     Result<void> put_in_place(Place staged, Place target, Intent intent);
     Result<UniqueFd> open_object(const ObjectRef& object, int flags);
+    Result<std::optional<ObjectRef>> shown_object(Node& node);
     void find_shared_folders(const SharedPaths& paths);
     Result<void> bury(Node& node, const HostStat& stat);
     Result<void> copy_up_root();

@@ -14,6 +14,7 @@ bool opens_for_writing(uint32_t flags) { return (flags & O_ACCMODE) != O_RDONLY;
 Result<OpenOut> open_file(Root& root, File& file, uint32_t flags) {
     const bool writable = opens_for_writing(flags);
     Node& node = *TRY(root.node_of(file));
+    if ((node.flags & kNodeBroken) != 0) return Errno(EIO);
     OpenOut out{};
     bool cached = (node.flags & kNodeCached) != 0;
     if (node.opens == 0) {

@@ -58,6 +58,8 @@ Result<UniqueFd> PrivateArea::lock() {
     if (!opened.ok() && opened.error_code() == EROFS) opened = open_at(base(), "lock", O_RDONLY);
     UniqueFd fd = TRY(std::move(opened));
     TRY(checked_void(::flock(fd.get(), LOCK_EX | LOCK_NB)));
+    // When it was last taken: whoever reads an area that nobody serves sees afterwards whether somebody did meanwhile.
+    (void)::futimens(fd.get(), nullptr);
     return fd;
 }
 

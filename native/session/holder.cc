@@ -9,12 +9,16 @@
 
 #include <csignal>
 #include <cstdio>
+#include <cstring>
+#include <span>
+#include <vector>
 
 #include "base/failure.h"
 #include "control/control_server.h"
 #include "private/settings.h"
 #include "session/engine.h"
 #include "session/mount_point.h"
+#include "wire/fuse_abi.h"
 
 namespace templatefs {
 namespace {
@@ -77,8 +81,11 @@ public:
 
 private:
     void take_request() {
-        char force = 0;
-        if (::recv(parts_.answers.get(), &force, 1, 0) != 1 || child_ > 0) return;
+        std::vector<std::byte> message(sizeof(DropPages) + kNodeidsPerMessage * sizeof(uint64_t));
+        const ssize_t size = ::recv(parts_.answers.get(), message.data(), message.size(), 0);
+        if (size >= static_cast<ssize_t>(sizeof(DropPages))) return drop_pages(std::span(message).first(static_cast<size_t>(size)));
+        if (size != 1 || child_ > 0) return;
+        const auto force = static_cast<char>(message[0]);
         child_ = ::fork();
         if (child_ == 0) {
             const int flags = force == 1 ? MNT_FORCE | MNT_DETACH : UMOUNT_NOFOLLOW;
@@ -89,6 +96,31 @@ private:
         // No process or descriptor left: said at once, as a child that cannot be waited for would block us.
         send(EAGAIN);
         child_ = 0;
+    }
+
+    // A grandchild does it and answers, for as long as that may take; nobody has to wait for it.
+    void drop_pages(std::span<const std::byte> message) {
+        const pid_t child = ::fork();
+        if (child == 0) {
+            if (::fork() != 0) ::_exit(0);
+            DropPages request;
+            std::memcpy(&request, message.data(), sizeof request);
+            for (size_t at = sizeof request; at + sizeof(uint64_t) <= message.size(); at += sizeof(uint64_t)) {
+                struct {
+                    fuse_out_header header;
+                    fuse_notify_inval_inode_out inode;
+                } notification{};
+                notification.header.len = sizeof notification;
+                notification.header.error = FUSE_NOTIFY_INVAL_INODE;
+                std::memcpy(&notification.inode.ino, message.data() + at, sizeof(uint64_t));
+                // ENOENT: the kernel has no such inode, so no pages of it either.
+                (void)!::write(parts_.device.get(), &notification, sizeof notification);
+            }
+            const PagesDropped dropped{request.number, 0};
+            (void)!::send(parts_.answers.get(), &dropped, sizeof dropped, MSG_NOSIGNAL);
+            ::_exit(0);
+        }
+        if (child > 0) (void)::waitpid(child, nullptr, 0);
     }
 
     void answer() {

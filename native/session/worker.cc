@@ -97,7 +97,7 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
             int fd = events[i].data.fd;
             if (fd == parts.device.get()) continue;
             if (fd == parts.control.get()) control.accept();
-            else if (fd == parts.asks.get()) control.unmounted();
+            else if (fd == parts.asks.get()) control.holder_answered();
             else if (control.owns(fd)) control.ready(fd);
         }
     }

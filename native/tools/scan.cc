@@ -42,9 +42,15 @@ std::string_view kind_of(const HostStat& stat, const std::optional<NodeInfo>& in
     }
 }
 
+struct ScanOptions {
+    bool keep_going = false;  // what cannot be read is a record of its own
+    bool mend = false;        // and is mended where that is safe
+};
+
 class Scan {
 public:
-    Scan(PrivateArea& area, TreeImage& tree) : area_(area), tree_(tree), output_(STDOUT_FILENO) {}
+    Scan(PrivateArea& area, TreeImage& tree, ScanOptions options)
+        : area_(area), tree_(tree), options_(options), output_(STDOUT_FILENO) {}
 
     Result<void> run() {
         Place root{area_.root(), "."};
@@ -92,7 +98,9 @@ private:
             auto opened = open_at(fd.get(), name.c_str(), O_RDONLY | O_DIRECTORY);
             if (!opened.ok()) {
                 if (opened.error_code() == ENOENT || opened.error_code() == ENOTDIR) continue;
-                return opened.error();
+                if (!options_.keep_going) return opened.error();
+                broken("broken", shown_path(way_.back().name) + "/" + name, HostStat{}, opened.error());
+                continue;
             }
             fd = opened.take();
             path_ += "/" + name;
@@ -134,16 +142,35 @@ private:
         fd.release();
         std::unique_ptr<DIR, int (*)(DIR*)> closer(stream, ::closedir);
         const std::string shown = shown_path(here.name);
-        while (const dirent* entry = ::readdir(stream)) {
+        // A folder that cannot be read to its end looks shorter than it is.
+        errno = 0;
+        for (const dirent* entry = ::readdir(stream); entry != nullptr; errno = 0, entry = ::readdir(stream)) {
             if (std::strcmp(entry->d_name, ".") == 0 || std::strcmp(entry->d_name, "..") == 0) continue;
             Place place{::dirfd(stream), entry->d_name};
             auto stat = host_stat(place);
             if (!stat.ok() && stat.error_code() == ENOENT) continue;  // the container removed it meanwhile
+            const std::string path = shown + "/" + entry->d_name;
+            if (!stat.ok() && options_.keep_going) {
+                broken("broken", path, HostStat{}, stat.error());
+                continue;
+            }
             HostStat found = TRY(std::move(stat));
-            auto info = TRY(read_node_info(place));
+            auto read = read_checked(place, found);
+            if (!read.ok() && read.error_code() == ENOENT) continue;
+            if (!read.ok() && options_.keep_going) {
+                const bool mended = options_.mend && mend(place, found, read.error());
+                broken(mended ? "mended" : "broken", path, found, read.error());
+                if (S_ISDIR(found.stx_mode)) here.folders.emplace_back(entry->d_name);
+                continue;
+            }
+            auto info = TRY(std::move(read));
             if (info && info->indexed && !S_ISDIR(found.stx_mode)) note_name(info->ino);
-            record(shown + "/" + entry->d_name, found, info);
+            record(path, found, info);
             if (S_ISDIR(found.stx_mode)) here.folders.emplace_back(entry->d_name);
+        }
+        if (errno != 0) {
+            if (!options_.keep_going) return Errno::last();
+            broken("broken", shown.empty() ? "/" : shown, HostStat{}, Errno::last());
         }
         // From the back, in the order of the host.
         std::reverse(here.folders.begin(), here.folders.end());
@@ -170,9 +197,15 @@ private:
             Place place{::dirfd(stream), entry->d_name};
             auto stat = host_stat(place);
             if (!stat.ok() && stat.error_code() == ENOENT) continue;
-            auto info = TRY(read_node_info(place));
-            if (!info || std::binary_search(named_.begin(), named_.end(), info->ino)) continue;
             std::string path = std::string("inode:") + entry->d_name;
+            auto read = stat.ok() ? read_checked(place, stat.value()) : Result<std::optional<NodeInfo>>(stat.error());
+            if (!read.ok() && read.error_code() == ENOENT) continue;
+            if (!read.ok() && options_.keep_going) {
+                broken("broken", path, stat.ok() ? stat.value() : HostStat{}, read.error());
+                continue;
+            }
+            auto info = TRY(std::move(read));
+            if (!info || std::binary_search(named_.begin(), named_.end(), info->ino)) continue;
             if (info->tree_links > 0 && info->origin != kNoOrigin) path = TRY(tree_path(info->origin));
             record(path, stat.value(), info);
         }
@@ -194,6 +227,53 @@ private:
             index = node.parent;
         }
         return path;
+    }
+
+    // The node xattr; EUCLEAN also when what it says of the tree cannot be.
+    Result<std::optional<NodeInfo>> read_checked(Place place, const HostStat& stat) {
+        auto info = TRY(read_node_info(place));
+        if (!options_.keep_going || !info) return info;
+        if (info->has_object() && !S_ISREG(stat.stx_mode)) return Errno(EUCLEAN);
+        if (info->origin == kNoOrigin) return info;
+        if (info->origin >= tree_.node_count()) return Errno(EUCLEAN);
+        TreeNode origin = TRY(tree_.node(info->origin));
+        if (origin.is_dir() != S_ISDIR(stat.stx_mode)) return Errno(EUCLEAN);
+        return info;
+    }
+
+    // Without its node xattr an entry is an ordinary private one, which gets a new inode number when it is next looked up.
+    // That is safe where nothing else can have stood in the xattr: no object that shows through holes, no other name, no
+    // tree folder below.
+    bool mend(Place place, const HostStat& stat, Errno error) {
+        if (error.value != EUCLEAN || stat.stx_nlink != 1 || S_ISDIR(stat.stx_mode)) return false;
+        if (is_whiteout_device(stat)) return false;
+        if (S_ISREG(stat.stx_mode) && stat.stx_size > 0) {
+            auto fd = open_at(place.folder, place.name, O_RDONLY);
+            if (!fd.ok()) return false;
+            const off_t hole = ::lseek(fd.value().get(), 0, SEEK_HOLE);
+            if (hole < 0 || static_cast<uint64_t>(hole) != stat.stx_size) return false;
+        }
+        return host_removexattr(place, kNodeXattr).ok();
+    }
+
+    // What cannot be read, with the reason in the last field.
+    void broken(std::string_view kind, const std::string& path, const HostStat& stat, Errno error) {
+        char text[96];
+        field(kind);
+        field(path);
+        field("0");
+        std::snprintf(text, sizeof text, "%o %u %u", stat.stx_mode, stat.stx_uid, stat.stx_gid);
+        field(text);
+        std::snprintf(text, sizeof text, "%llu", static_cast<unsigned long long>(stat.stx_size));
+        field(text);
+        std::snprintf(text, sizeof text, "%llu", static_cast<unsigned long long>(stat.stx_blocks) * 512);
+        field(text);
+        field("0.0");
+        field("-");
+        field("-");
+        field("0");
+        field(error.value == EUCLEAN ? "its node xattr is no valid one" : errno_text(error));
+        output_.put('\0');
     }
 
     void note_name(uint64_t ino) { named_.push_back(ino); }
@@ -230,11 +310,18 @@ private:
         unsigned indexed = info && info->indexed ? 1 : 0;
         std::snprintf(text, sizeof text, "%u", stat.stx_nlink - indexed + (info ? info->tree_links : 0));
         field(text);
+        if (options_.keep_going) {
+            if (info && info->has_object())
+                std::snprintf(text, sizeof text, "%llu", static_cast<unsigned long long>(info->object.size));
+            else std::strcpy(text, "-");
+            field(text);
+        }
         output_.put('\0');
     }
 
     PrivateArea& area_;
     TreeImage& tree_;
+    ScanOptions options_;
     Output output_;
     std::vector<uint64_t> named_;
     std::vector<Level> way_;
@@ -246,8 +333,12 @@ private:
 int run_scan(int argc, char** argv) {
     Options options(argc, argv);
     std::string store, container;
-    if (!options.value("--store", store) || !options.value("--container", container) || options.rest() != nullptr)
-        return fail(kExitUsage, "USAGE", "scan --store DIR --container CT");
+    const bool named = options.value("--store", store) && options.value("--container", container);
+    ScanOptions how;
+    how.keep_going = options.flag("--keep-going");
+    how.mend = options.flag("--mend");
+    if (!named || options.rest() != nullptr || (how.mend && !how.keep_going))
+        return fail(kExitUsage, "USAGE", "scan --store DIR --container CT [--keep-going [--mend]]");
     UniqueFd folder(::open(store.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!folder.valid()) return fail(kExitFailed, "FAILED", "cannot open the store %s: %s", store.c_str(), std::strerror(errno));
     auto area = PrivateArea::open(folder.get(), container);
@@ -257,13 +348,19 @@ int run_scan(int argc, char** argv) {
         return fail(area.error_code() == EUCLEAN ? kExitIntegrity : kExitFailed, "INTEGRITY",
                     "cannot open the private area of %s: %s", container.c_str(), errno_text(area.error()));
     }
+    UniqueFd lock;
+    if (how.mend) {
+        auto taken = area.value().lock();
+        if (!taken.ok()) return fail(kExitBusy, "BUSY", "%s is mounted", container.c_str());
+        lock = taken.take();
+    }
     auto trees = open_at(folder.get(), "trees", O_RDONLY | O_DIRECTORY);
     auto tree = trees.ok() ? TreeImage::open(trees.value().get(), area.value().settings().tree.c_str())
                            : Result<TreeImage>(trees.error());
     if (!tree.ok())
         return fail(kExitIntegrity, "BAD_TREE", "cannot open tree %s: %s", area.value().settings().tree.c_str(),
                     errno_text(tree.error()));
-    auto done = Scan(area.value(), tree.value()).run();
+    auto done = Scan(area.value(), tree.value(), how).run();
     if (!done.ok())
         return fail(done.error_code() == EUCLEAN ? kExitIntegrity : kExitFailed, "INTEGRITY",
                     "cannot read the private area of %s: %s", container.c_str(), errno_text(done.error()));

@@ -75,10 +75,23 @@ function prepare(database: Database.Database): Database.Database {
   return database;
 }
 
-function openReading(path: string, size: number | undefined): Database.Database {
+/**
+ * A database without a version is ours only while it is empty and so is the store: a killed first command leaves such a one.
+ * Tables in it are somebody else's.
+ */
+function refuseForeign(database: Database.Database, paths: StorePaths): void {
+  if (Number(database.pragma('user_version', { simple: true })) !== 0) return;
+  const { tables } = database.prepare<[], { tables: number }>('SELECT count(*) AS tables FROM sqlite_master').get() ?? { tables: 0 };
+  if (tables > 0) throw badCatalog(paths.catalog, 'is a database of something else');
+  if (holdsAnything(paths)) throw badCatalog(paths.catalog, 'is empty, but the store is not');
+}
+
+function openReading(paths: StorePaths, size: number | undefined): Database.Database {
+  const path = paths.catalog;
   if (size === undefined) return emptyCatalog(path);
   const writable = canWrite(path) && canWrite(join(path, '..'));
   const database = prepare(writable ? new Database(path, { fileMustExist: true }) : openCopy(path));
+  refuseForeign(database, paths);
   const version = Number(database.pragma('user_version', { simple: true }));
   checkCatalogVersion(version, path);
   // Reading a catalog of an older program: where it cannot be changed, the copy is.
@@ -86,10 +99,12 @@ function openReading(path: string, size: number | undefined): Database.Database 
   return database;
 }
 
-function openWriting(path: string): Database.Database {
+function openWriting(paths: StorePaths): Database.Database {
+  const path = paths.catalog;
   // Before SQLite makes it, so that only root can read it; the WAL gets the same mode.
   closeSync(openSync(path, 'a', 0o600));
   const database = prepare(new Database(path));
+  refuseForeign(database, paths);
   const version = Number(database.pragma('user_version', { simple: true }));
   checkCatalogVersion(version, path);
   database.pragma('journal_mode = WAL');
@@ -116,7 +131,7 @@ export function openDatabase(paths: StorePaths, mode: CatalogMode): Database.Dat
         hint: 'run as root on a store that is mounted read-write, or name another with --store DIR',
       });
     }
-    return mode === 'write' ? openWriting(path) : openReading(path, size === 0 ? undefined : size);
+    return mode === 'write' ? openWriting(paths) : openReading(paths, size === 0 ? undefined : size);
   } catch (error) {
     throw mode === 'write' ? storeWriteError(catalogError(error, path), path) : readError(catalogError(error, path), path);
   }

@@ -17,18 +17,23 @@ export interface RebuildResult {
   readonly movedTo: string | null;
   /** What could not be taken over, and why. */
   readonly problems: { readonly name: string; readonly problem: string }[];
+  /** What was taken over without something that nothing tells of any more. */
+  readonly lost: { readonly name: string; readonly lost: string }[];
 }
 
 export interface RebuildOptions {
   readonly paths: StorePaths;
   /** What a tree holds, for a template whose own record is lost. @throws if the tree cannot be read */
   readonly treeSummary: (digest: string) => { readonly files: number; readonly bytes: number };
+  /** Where a container is mounted, if it is. */
+  readonly mountpointOf: (container: string) => string | null;
 }
 
 interface Findings {
   readonly templates: Map<string, TemplateRecord>;
   readonly containers: ContainerFile[];
   readonly problems: { name: string; problem: string }[];
+  readonly lost: { name: string; lost: string }[];
 }
 
 function namesIn(folder: string): string[] {
@@ -45,7 +50,7 @@ function reason(error: unknown): string {
 }
 
 function collect({ paths, treeSummary }: RebuildOptions): Findings {
-  const findings: Findings = { templates: new Map(), containers: [], problems: [] };
+  const findings: Findings = { templates: new Map(), containers: [], problems: [], lost: [] };
   for (const name of namesIn(paths.templates)) {
     try {
       const record = readTemplateFile(paths.templateRecord(name));
@@ -64,6 +69,7 @@ function collect({ paths, treeSummary }: RebuildOptions): Findings {
       if (container.name !== name) throw new Error(`its file names ${JSON.stringify(container.name)}`);
       if (!findings.templates.has(container.template)) {
         findings.templates.set(container.template, recoverTemplate(container, treeSummary));
+        findings.lost.push({ name: `template ${container.template}`, lost: 'its record is gone: its tree is that of a container; version, source, definition and shared paths are not known' });
       }
       findings.containers.push(container);
     } catch (error) {
@@ -86,16 +92,20 @@ function recoverTemplate(container: ContainerFile, treeSummary: RebuildOptions['
   };
 }
 
+/**
+ * Moves the old catalog to another name. The file goes first: without it every command says that the catalog is missing,
+ * while a catalog without its WAL would look whole and lack what was changed last. No WAL may stay, also of a catalog that is
+ * gone: SQLite would take it for one of the new file.
+ */
 function moveAway(path: string): string | null {
-  if (!existsSync(path)) return null;
   let target = `${path}.broken-${new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '')}`;
   for (let count = 2; existsSync(target); count++) target = target.replace(/(_\d+)?$/, `_${count}`);
-  // The WAL belongs to the file: together they are what was there, for whoever wants to look at it.
-  for (const suffix of ['-wal', '-shm']) {
+  const isThere = existsSync(path);
+  for (const suffix of ['', '-wal', '-shm']) {
     if (existsSync(path + suffix)) renameSync(path + suffix, target + suffix);
   }
-  renameSync(path, target);
-  return target;
+  syncFolder(dirname(path));
+  return isThere ? target : null;
 }
 
 /**
@@ -118,7 +128,7 @@ export function rebuildCatalog(options: RebuildOptions): RebuildResult {
     catalog.transaction(() => {
       for (const template of found.templates.values()) catalog.putTemplate(template);
       for (const { name, template, tree, created } of found.containers) {
-        catalog.putContainer({ name, template, tree, created, mountpoint: null });
+        catalog.putContainer({ name, template, tree, created, mountpoint: options.mountpointOf(name) });
       }
     });
   } catch (error) {
@@ -127,6 +137,8 @@ export function rebuildCatalog(options: RebuildOptions): RebuildResult {
   }
   for (const template of found.templates.values()) {
     const path = paths.templateRecord(template.name);
+    // A record that cannot be read is kept for whoever wants to look at it.
+    if (existsSync(path) && found.lost.some(({ name }) => name === `template ${template.name}`)) renameSync(path, `${paths.catalog}.broken-template-${template.name}`);
     if (!existsSync(path)) writeFileDurably(path, formatTemplateFile({ ...template, shared: null }));
   }
   const movedTo = moveAway(paths.catalog);
@@ -137,5 +149,6 @@ export function rebuildCatalog(options: RebuildOptions): RebuildResult {
     containers: found.containers.map(({ name }) => name),
     movedTo: movedTo === null ? null : join(dirname(paths.catalog), basename(movedTo)),
     problems: found.problems,
+    lost: found.lost,
   };
 }

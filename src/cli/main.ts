@@ -7,6 +7,7 @@ import { createCommand } from './commands/create.js';
 import { destroyCommand } from './commands/destroy.js';
 import { diffCommand } from './commands/diff.js';
 import { execCommand } from './commands/exec.js';
+import { gcCommand } from './commands/gc.js';
 import { infoCommand } from './commands/info.js';
 import { listCommand } from './commands/list.js';
 import { mountCommand } from './commands/mount.js';
@@ -75,6 +76,7 @@ function buildProgram(host: CommandHost): Command {
     quotaCommand,
     statsCommand,
     verifyCommand,
+    gcCommand,
     catalogCommand,
   ];
   for (const make of commands) inherit(program, make(host));

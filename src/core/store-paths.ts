@@ -30,6 +30,17 @@ export class StorePaths {
   tree(digest: string): string {
     return join(this.trees, digest);
   }
+  /** SHA-256 of the contents of each tree: docs/formats/content-sums.md. */
+  get sums(): string {
+    return join(this.store, 'sums');
+  }
+  sumsOf(digest: string): string {
+    return join(this.store, 'sums', digest);
+  }
+  /** Objects that were found broken or missing, until they are mended: docs/formats/broken.md. */
+  get broken(): string {
+    return join(this.store, 'broken');
+  }
   get templates(): string {
     return join(this.store, 'templates');
   }

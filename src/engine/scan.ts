@@ -3,7 +3,7 @@ import type { StorePaths } from '../core/store-paths.js';
 import { runEngine } from './run-engine.js';
 
 /** Kinds of entries of a private area: docs/protocols/control.md. */
-const KINDS = ['file', 'link', 'partial', 'dir', 'merged', 'whiteout', 'symlink', 'char', 'block', 'fifo', 'socket'] as const;
+const KINDS = ['file', 'link', 'partial', 'dir', 'merged', 'whiteout', 'symlink', 'char', 'block', 'fifo', 'socket', 'broken', 'mended'] as const;
 export type ScanKind = (typeof KINDS)[number];
 
 /** One entry of a private area. */
@@ -24,6 +24,18 @@ export interface ScanRecord {
   /** The object of a link or of a partial file, as `HEX` or `HEX.VARIANT`; else null. */
   readonly object: string | null;
   readonly links: number;
+  /** Only of a scan that keeps going: how many bytes of its object a link or a partial file shows; null for all others. */
+  readonly shownBytes?: number | null;
+  /** Why an entry is `broken`, or was until it was `mended`. */
+  readonly reason?: string;
+}
+
+/** How a scan treats entries that cannot be read. */
+export interface ScanOptions {
+  /** They are records of the kind `broken`; else the first ends the scan. */
+  readonly keepGoing?: boolean;
+  /** They are mended where nothing can be lost by it; only for a container that is not mounted. */
+  readonly mend?: boolean;
 }
 
 const FIELDS = 10;
@@ -36,9 +48,9 @@ function integer(text: string | undefined, radix = 10): number {
   return value;
 }
 
-function parseRecord(fields: readonly string[]): ScanRecord {
-  if (fields.length !== FIELDS) throw new Error(`a record of ${fields.length} fields`);
-  const [kindName, path = '', inode, owner = '', size, allocated, mtime = '', origin, object = '-', links] = fields;
+function parseRecord(fields: readonly string[], keepGoing: boolean): ScanRecord {
+  if (fields.length !== (keepGoing ? FIELDS + 1 : FIELDS)) throw new Error(`a record of ${fields.length} fields`);
+  const [kindName, path = '', inode, owner = '', size, allocated, mtime = '', origin, object = '-', links, last = '-'] = fields;
   const kind = KINDS.find((known) => known === kindName);
   if (kind === undefined) throw new Error(`unknown kind ${JSON.stringify(kindName)}`);
   if (!path.startsWith('/') && !/^inode:[0-9a-fA-F]+$/.test(path)) throw new Error(`no path: ${JSON.stringify(path)}`);
@@ -60,17 +72,20 @@ function parseRecord(fields: readonly string[]): ScanRecord {
     origin: origin === '-' ? null : integer(origin),
     object: object === '-' ? null : object,
     links: integer(links),
+    ...(kind === 'broken' || kind === 'mended' ? { reason: last } : keepGoing && { shownBytes: last === '-' ? null : integer(last) }),
   };
 }
 
 /** Takes `scan` output in pieces of any size and calls `onRecord` for each record. */
 export class ScanParser {
   readonly #onRecord: (record: ScanRecord) => void;
+  readonly #keepGoing: boolean;
   #rest = '';
   #fields: string[] = [];
 
-  constructor(onRecord: (record: ScanRecord) => void) {
+  constructor(onRecord: (record: ScanRecord) => void, keepGoing = false) {
     this.#onRecord = onRecord;
+    this.#keepGoing = keepGoing;
   }
 
   /** @throws Error for bytes that are no records */
@@ -80,7 +95,7 @@ export class ScanParser {
     for (let nul = text.indexOf('\0'); nul >= 0; nul = text.indexOf('\0', from)) {
       if (nul > from) this.#fields.push(text.slice(from, nul));
       else this.#end();
-      if (this.#fields.length > FIELDS) throw new Error('a record of too many fields');
+      if (this.#fields.length > FIELDS + 1) throw new Error('a record of too many fields');
       from = nul + 1;
     }
     this.#rest = text.slice(from);
@@ -93,7 +108,7 @@ export class ScanParser {
   }
 
   #end(): void {
-    const record = parseRecord(this.#fields);
+    const record = parseRecord(this.#fields, this.#keepGoing);
     this.#fields = [];
     this.#onRecord(record);
   }
@@ -102,15 +117,16 @@ export class ScanParser {
 /**
  * Reads what a container has changed, with or without a running engine.
  *
- * @throws CONTAINER_NOT_FOUND, INTEGRITY, ENGINE_FAILED, INTERRUPTED
+ * @throws CONTAINER_NOT_FOUND, INTEGRITY, ENGINE_FAILED, INTERRUPTED, BUSY (to be mended, and mounted)
  */
 export async function scanPrivateArea(
   paths: StorePaths,
   container: string,
   signal?: AbortSignal,
+  { keepGoing = false, mend = false }: ScanOptions = {},
 ): Promise<ScanRecord[]> {
   const records: ScanRecord[] = [];
-  const parser = new ScanParser((record) => records.push(record));
+  const parser = new ScanParser((record) => records.push(record), keepGoing);
   const guarded = (work: () => void): void => {
     try {
       work();
@@ -124,7 +140,7 @@ export async function scanPrivateArea(
   };
   await runEngine({
     verb: 'scan',
-    arguments: ['--store', paths.store, '--container', container],
+    arguments: ['--store', paths.store, '--container', container, ...(keepGoing ? ['--keep-going'] : []), ...(mend ? ['--mend'] : [])],
     onOutput: (piece) => { guarded(() => { parser.push(piece); }); },
     ...(signal !== undefined && { signal }),
   });

@@ -6,6 +6,7 @@ import { TemplatefsError } from '../core/errors.js';
 import { checkTemplateName } from '../core/names.js';
 import type { SharedPaths } from '../core/shared-paths.js';
 import { removeStaleStaging } from '../store/staging.js';
+import { settleMended } from './broken-objects.js';
 import { lock, openForWriting, type ServiceContext } from './context.js';
 import { findTemplate, lockSubject } from './find-record.js';
 import { journaled } from './journal.js';
@@ -79,6 +80,8 @@ export async function addTemplate(context: ServiceContext, options: AddTemplateO
     locks.hold(await lock(context, { name: 'store', what: 'the store', mode: 'shared' }));
     await removeStaleStaging(paths);
     const imported = await options.importTree();
+    // The import may have brought back what was known to be broken.
+    await settleMended(context);
     context.signal?.throwIfAborted();
     using opened = await openForWriting(context);
     const { catalog } = opened;

@@ -3,7 +3,7 @@ import type { TemplateDefinition } from '../templates/definition.js';
 import { loadDefinition } from '../templates/load-definition.js';
 import { TemplatefsError } from '../core/errors.js';
 import type { SharedPaths } from '../core/shared-paths.js';
-import { importTar } from '../store/import-tar.js';
+import { importTar, type ImportOptions } from '../store/import-tar.js';
 import { addTemplate, type AddedTemplate, type ImportedTree } from './add-template.js';
 import type { ServiceContext } from './context.js';
 import { importOptions } from './import-options.js';
@@ -48,14 +48,20 @@ export async function createTemplate(context: ServiceContext, options: CreateTem
   });
 }
 
+/** Runs a definition again, as it was recorded with a template. @throws as {@link createTemplate} */
+export async function importFromDefinition(context: ServiceContext, recorded: string, options: ImportOptions): Promise<ImportedTree> {
+  const { name, flavors } = JSON.parse(recorded) as { readonly name: string; readonly flavors?: readonly string[] };
+  return bootstrap(context, await loadDefinition(name, { flavors: flavors ?? [] }), options);
+}
+
 /** Imports while the tool still writes; the tool may fail after its last byte. */
-async function bootstrap(context: ServiceContext, definition: TemplateDefinition): Promise<ImportedTree> {
+async function bootstrap(context: ServiceContext, definition: TemplateDefinition, options: ImportOptions = {}): Promise<ImportedTree> {
   const { paths, signal, onLog } = context;
   const { stream, finished } = bootstrapTemplate(definition, {
     ...(onLog !== undefined && { onLog }),
     ...(signal !== undefined && { signal }),
   });
-  const [tree, tool] = await Promise.allSettled([importTar(paths, stream, importOptions(context)), finished]);
+  const [tree, tool] = await Promise.allSettled([importTar(paths, stream, { ...importOptions(context), ...options }), finished]);
   // A tool that fails ends the stream with its error, and the import stumbles over that. An import that fails closes
   // the stream, and the tool is killed for it. The first of the two is what the user has to know.
   if (stream.errored !== null) throw stream.errored;

@@ -20,6 +20,11 @@ export interface ObjectTotals {
   readonly allocatedBytes: number;
 }
 
+/** Changes whenever objects are about to come or go. */
+export function objectsGeneration(catalog: Catalog): number {
+  return catalog.counter(GENERATION);
+}
+
 /** To be called before objects are added or removed. */
 export function noteObjectsChange(catalog: Catalog): void {
   catalog.transaction(() => {

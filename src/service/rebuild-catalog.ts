@@ -3,8 +3,10 @@ import { join } from 'node:path';
 import { HeldLocks } from '../catalog/lock.js';
 import { rebuildCatalog as rebuild, type RebuildResult } from '../catalog/rebuild.js';
 import { makeFolder } from '../catalog/write-file-durably.js';
+import { engineState } from '../engine/engine-state.js';
 import { TreeReader } from '../store/tree-reader.js';
 import { lock, requireRoot, type ServiceContext } from './context.js';
+import { defaultRootPath } from './default-root.js';
 import { removeFolder } from './journal.js';
 
 /**
@@ -23,8 +25,14 @@ export async function rebuildCatalog(context: ServiceContext): Promise<RebuildRe
   for (const name of readdirSync(paths.privateAreas)) {
     if (/^\.(?:new|trash)-\d+-/.test(name)) await removeFolder(join(paths.privateAreas, name));
   }
+  const mountpoints = new Map<string, string>();
+  for (const name of readdirSync(paths.privateAreas)) {
+    const found = name.startsWith('.') ? undefined : await engineState(paths, name);
+    if (found?.state === 'mounted' && found.engine.mountpoint !== defaultRootPath(paths, name)) mountpoints.set(name, found.engine.mountpoint);
+  }
   return rebuild({
     paths,
+    mountpointOf: (container) => mountpoints.get(container) ?? null,
     treeSummary: (digest) => {
       const reader = TreeReader.open(paths.tree(digest));
       reader.close();

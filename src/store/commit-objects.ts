@@ -1,3 +1,4 @@
+import { SumList } from './content-sums.js';
 import type { ObjectReference } from './object-id.js';
 import { responseError, type ObjectWorker } from './object-workers.js';
 import { stagedSerial, stagedThread, type BatchPlace } from './worker-messages.js';
@@ -12,12 +13,16 @@ export interface StagedContents {
   readonly staged: number[];
   /** Variant of an object found in the store, or −1. */
   readonly variants: number[];
+  /** SHA-256 of each. */
+  readonly sums: SumList;
 }
 
 /** What a batch has become. */
 export interface CommittedObjects {
   /** Each object once. */
   readonly objects: readonly ObjectReference[];
+  /** SHA-256 of each object. */
+  readonly sums: SumList;
   /** For each ticket the index of its object; meaningless for tickets that were not used. */
   readonly objectOf: Uint32Array;
   /** Objects that the store did not have. */
@@ -38,6 +43,7 @@ export async function linkContents(
   const firsts = firstTickets(contents, isUsed);
   const { variants, created } = await linkStaged({ place, contents, workers }, firsts, isUsed);
   const objects: ObjectReference[] = [];
+  const sums = new SumList();
   const isNew: boolean[] = [];
   const indexes = new Map<string, number>();
   const objectOf = new Uint32Array(contents.hashes.length);
@@ -49,6 +55,7 @@ export async function linkContents(
     let index = indexes.get(key);
     if (index === undefined) {
       index = objects.push({ hash, variant, size: contents.sizes[ticket] ?? 0 }) - 1;
+      sums.set(index, contents.sums.get(ticket));
       isNew.push(false);
       indexes.set(key, index);
     }
@@ -57,7 +64,7 @@ export async function linkContents(
   }
   const newBytes = objects.reduce((sum, object, index) => sum + (isNew[index] === true ? object.size : 0), 0);
   const newObjects = isNew.filter(Boolean).length;
-  return { objects, objectOf, newObjects, newBytes, sharedObjects: objects.length - newObjects };
+  return { objects, sums, objectOf, newObjects, newBytes, sharedObjects: objects.length - newObjects };
 }
 
 /** For each ticket the first one that is used and has the same staged file; itself if it has none. */
@@ -101,7 +108,13 @@ async function linkStaged({ place, contents, workers }: Batch, firsts: Uint32Arr
       const queue = queues[number] ?? [];
       for (let at = 0; at < queue.length; at += CONTENTS_PER_MESSAGE) {
         const tickets = queue.slice(at, at + CONTENTS_PER_MESSAGE);
-        const part = tickets.map((ticket) => ({ hash: contents.hashes[ticket] ?? '', staged: contents.staged[ticket] ?? 0 }));
+        const part = tickets.map((ticket) => ({
+          hash: contents.hashes[ticket] ?? '',
+          staged: contents.staged[ticket] ?? 0,
+          size: contents.sizes[ticket] ?? 0,
+          // A copy: the view's whole buffer would be sent.
+          sum: new Uint8Array(contents.sums.get(ticket)),
+        }));
         const response = await worker.request({ kind: 'link', place, contents: part });
         const error = responseError(response);
         if (error !== undefined) throw error;

@@ -1,7 +1,10 @@
 import type { StorePaths } from '../core/store-paths.js';
+import type { CommittedObjects } from './commit-objects.js';
+import { SUM_BYTES, readSums, writeSums } from './content-sums.js';
 import type { Hierarchy, NodeIndex } from './hierarchy.js';
 import { isRegular } from './inode-types.js';
 import type { ObjectBatch } from './object-batch.js';
+import type { ObjectReference } from './object-id.js';
 import { writeTree } from './write-tree.js';
 
 export interface ImportResult {
@@ -40,8 +43,35 @@ export async function finishImport(paths: StorePaths, batch: ObjectBatch, hierar
     hierarchy.setContent(node, committed.objectOf[ticket], hierarchy.size(node), hierarchy.blocks(node));
   }
   const tree = writeTree(paths, hierarchy);
+  writeSumsOf(paths, tree.digest, committed);
   const { newObjects, newBytes, sharedObjects } = committed;
   return { tree: tree.digest, files: tree.regularCount, entries: tree.entryCount, bytes: tree.contentBytes, newObjects, newBytes, sharedObjects };
+}
+
+/** The end of an import that only mends. */
+export async function finishMending(batch: ObjectBatch): Promise<ImportResult> {
+  await batch.commit();
+  return { tree: '', files: 0, entries: 0, bytes: 0, newObjects: 0, newBytes: 0, sharedObjects: 0 };
+}
+
+/** Columns in, a file in the tree's order out. A cut before it leaves a tree without sums, which `verify --repair` writes. */
+function writeSumsOf(paths: StorePaths, digest: string, { objects, sums }: CommittedObjects): void {
+  const present = readSums(paths, digest);
+  if (Buffer.isBuffer(present) && present.length === objects.length * SUM_BYTES) return;
+  const order = new Uint32Array(objects.length).map((_, index) => index).sort((a, b) => compareIds(objects[a], objects[b]));
+  let next = 0;
+  writeSums(paths, digest, (object) => {
+    const index = order[next] ?? 0;
+    next += 1;
+    if (compareIds(objects[index], object) !== 0) throw new Error(`object ${object.hash} of the tree was not committed`);
+    return sums.get(index);
+  });
+}
+
+function compareIds(a: ObjectReference | undefined, b: ObjectReference | undefined): number {
+  if (a === undefined || b === undefined) throw new Error('an object that is not there');
+  if (a.hash !== b.hash) return a.hash < b.hash ? -1 : 1;
+  return a.variant - b.variant;
 }
 
 /** Regular files that can be reached from the root, each once. */

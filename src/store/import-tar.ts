@@ -6,7 +6,7 @@ import { ArchiveHierarchy } from './archive-hierarchy.js';
 import { interrupted } from './bad-archive.js';
 import { ByteSource } from './byte-source.js';
 import { decompress } from './decompress.js';
-import { finishImport, type ImportResult } from './finish-import.js';
+import { finishImport, finishMending, type ImportResult } from './finish-import.js';
 import { ArchiveContents } from './archive-contents.js';
 import { isRegular } from './inode-types.js';
 import { ObjectBatch } from './object-batch.js';
@@ -34,6 +34,10 @@ export interface ImportOptions {
   readonly aclIds?: AclIds;
   /** Bits of the fingerprint that count: fewer than 128 only in tests, to make collisions. */
   readonly hashBits?: number;
+  /** Imports nothing: broken objects with these fingerprints get their content back. The result says nothing then. */
+  readonly mendOnly?: readonly string[];
+  /** Whether the source is taken at its word where no SHA-256 was written down: see `mayMend`. */
+  readonly trustFingerprint?: boolean;
 }
 
 /** Changes a hierarchy between the archive's end and the writing of its tree. */
@@ -87,10 +91,13 @@ export async function importStream(
     batch = await ObjectBatch.open(paths, {
       ...(options.hashBits === undefined ? {} : { hashBits: options.hashBits }),
       ...(options.maxBytes === undefined ? {} : { maxNewBytes: options.maxBytes }),
+      ...(options.mendOnly === undefined ? {} : { mendOnly: options.mendOnly }),
+      ...(options.trustFingerprint === undefined ? {} : { trustFingerprint: options.trustFingerprint }),
     });
     const archive = await readArchive(batch, source, options, checkAbort);
     await after?.(archive);
     checkAbort();
+    if (options.mendOnly !== undefined) return await finishMending(batch);
     return await finishImport(paths, batch, archive.hierarchy);
   } catch (error) {
     // A stream that was destroyed may end in some other error first.

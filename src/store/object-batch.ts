@@ -3,6 +3,7 @@ import { TemplatefsError, storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { BufferPool } from './buffer-pool.js';
 import { linkContents, type CommittedObjects, type StagedContents } from './commit-objects.js';
+import { SumList } from './content-sums.js';
 import { FULL_HASH_BITS } from './fingerprint.js';
 import { objectWorkers, responseError, type ObjectWorker } from './object-workers.js';
 import { createStagingFolder } from './staging.js';
@@ -27,6 +28,10 @@ export interface ObjectBatchOptions {
   readonly hashBits?: number;
   /** Most bytes of new content; by default what is free on the store's file system, less 64 MiB. */
   readonly maxNewBytes?: number;
+  /** Adds nothing: mends broken objects with these fingerprints. */
+  readonly mendOnly?: readonly string[];
+  /** See `mayMend`. */
+  readonly trustFingerprint?: boolean;
 }
 
 /** Fills a buffer with the next bytes of a content. */
@@ -63,7 +68,7 @@ export class ObjectBatch {
   readonly #workers = objectWorkers();
   readonly #buffers = new BufferPool(this.#workers.length * BUFFERS_PER_WORKER, BUFFER_BYTES);
   readonly #pending = new Set<Promise<void>>();
-  readonly #contents: StagedContents = { hashes: [], sizes: [], staged: [], variants: [] };
+  readonly #contents: StagedContents = { hashes: [], sizes: [], staged: [], variants: [], sums: new SumList() };
   #buffer: ArrayBuffer | undefined;
   #used = 0;
   #ends: number[] = [];
@@ -82,7 +87,15 @@ export class ObjectBatch {
   static async open(paths: StorePaths, options: ObjectBatchOptions = {}): Promise<ObjectBatch> {
     const staging = await createStagingFolder(paths);
     batches += 1;
-    const place = { batch: batches, objects: paths.objects, staging, hashBits: options.hashBits ?? FULL_HASH_BITS };
+    const place: BatchPlace = {
+      batch: batches,
+      objects: paths.objects,
+      staging,
+      broken: paths.broken,
+      hashBits: options.hashBits ?? FULL_HASH_BITS,
+      trustFingerprint: options.trustFingerprint ?? false,
+      mendOnly: options.mendOnly,
+    };
     const maxNewBytes = options.maxNewBytes ?? (await freeBytes(staging)) - RESERVE_BYTES;
     return new ObjectBatch(paths, place, maxNewBytes);
   }
@@ -221,6 +234,7 @@ export class ObjectBatch {
     this.#contents.sizes[ticket] = content.size;
     this.#contents.staged[ticket] = content.staged;
     this.#contents.variants[ticket] = content.variant;
+    this.#contents.sums.set(ticket, content.sum);
   }
 
   /** Never rejects: a failure is kept, and thrown by the next call. */

@@ -1,16 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { mkdir, readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readFileSync, readdirSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { errnoOf, storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { makeFolders } from './make-folders.js';
 import { STAGING_PARTS } from './worker-messages.js';
 
-const NAME = /^(?:objects|tree)-([0-9]+)-([0-9]+)-[0-9a-f]+$/;
+const NAME = /^(?:objects|tree|sums)-([0-9]+)-([0-9]+)-[0-9a-f]+$/;
 
 /** A name in staging that nobody else has, and that tells which process it belongs to. */
-export function stagingPath(paths: StorePaths, what: 'objects' | 'tree'): string {
+export function stagingPath(paths: StorePaths, what: 'objects' | 'tree' | 'sums'): string {
   const start = processStart(process.pid) ?? '0';
   return join(paths.staging, `${what}-${process.pid}-${start}-${randomBytes(6).toString('hex')}`);
 }
@@ -39,18 +39,26 @@ export function ensureStaging(paths: StorePaths): void {
  */
 export async function removeStaleStaging(paths: StorePaths): Promise<string[]> {
   const removed: string[] = [];
-  for (const name of await readNames(paths.staging)) {
-    const match = NAME.exec(name);
-    if (match?.[1] === undefined || processStart(Number(match[1])) === match[2]) continue;
-    await rm(join(paths.staging, name), { recursive: true, force: true });
-    removed.push(name);
+  for (const path of staleStaging(paths)) {
+    await rm(path, { recursive: true, force: true });
+    removed.push(basename(path));
   }
   return removed;
 }
 
-async function readNames(folder: string): Promise<string[]> {
+/** What processes that are gone left in staging. */
+export function staleStaging(paths: StorePaths): string[] {
+  return readNames(paths.staging)
+    .filter((name) => {
+      const match = NAME.exec(name);
+      return match?.[1] !== undefined && processStart(Number(match[1])) !== match[2];
+    })
+    .map((name) => join(paths.staging, name));
+}
+
+function readNames(folder: string): string[] {
   try {
-    return await readdir(folder);
+    return readdirSync(folder);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return [];
     throw error;

@@ -1,10 +1,13 @@
-import { closeSync, constants, ftruncateSync, linkSync, openSync, unlinkSync, writeSync } from 'node:fs';
+import { createHash, type Hash } from 'node:crypto';
+import { closeSync, constants, existsSync, ftruncateSync, linkSync, openSync, unlinkSync, writeSync } from 'node:fs';
 import { threadId } from 'node:worker_threads';
 import { errnoOf } from '../core/errors.js';
+import { readNote } from './broken-objects.js';
 import { fileHolds, filesEqual, findEqualObject } from './compare-content.js';
 import { fingerprint, Fingerprint } from './fingerprint.js';
 import { makeFolders } from './make-folders.js';
-import { objectPathIn } from './object-id.js';
+import { mayMend, mendObject, type ContentProof } from './mend-object.js';
+import { objectPathIn, type ObjectId } from './object-id.js';
 import { stagedName, stagedNumber, stagedSerial, type BatchPlace, type HashedContent, type LinkedContent, type LinkRequest } from './worker-messages.js';
 
 /** What this thread knows of one batch. */
@@ -24,12 +27,20 @@ interface Stream {
   readonly fd: number;
   readonly staged: number;
   readonly fingerprint: Fingerprint;
+  /** SHA-256; undefined once the content has had too many holes. */
+  sum: Hash | undefined;
+  holeBytes: number;
   /** Where the next byte goes; holes only move it. */
   offset: number;
   /** Where the last byte of data ended. */
   dataEnd: number;
   written: number;
 }
+
+/** Zeros are hashed by SHA-256 up to this many: a sparse file of a TiB would take most of an hour. */
+const MAX_SUMMED_HOLE_BYTES = 2 ** 30;
+const ZEROS = Buffer.alloc(1 << 20);
+const NO_SUM = new Uint8Array(32);
 
 /**
  * What a worker thread does for batches of objects: hash and write contents into staging, each byte read once, and
@@ -51,8 +62,10 @@ export class WorkerBatches {
 
   #storeFile(place: BatchPlace, content: Buffer): HashedContent {
     const hash = fingerprint(content, place.hashBits);
+    const sum = createHash('sha256').update(content).digest();
+    if (isUnwanted(place, hash)) return { hash, size: content.length, staged: 0, variant: 0, written: 0, sum };
     const found = this.#findKnown(place, hash, content.length, (path) => fileHolds(path, content));
-    if (found !== undefined) return found;
+    if (found !== undefined) return { ...found, sum };
     const staged = this.#newNumber(place);
     const fd = createStaged(place, staged);
     try {
@@ -61,19 +74,20 @@ export class WorkerBatches {
       closeSync(fd);
     }
     this.#remember(place, hash, staged);
-    return { hash, size: content.length, staged, variant: -1, written: content.length };
+    return { hash, size: content.length, staged, variant: -1, written: content.length, sum };
   }
 
   openStream(place: BatchPlace, stream: number): void {
     const staged = this.#newNumber(place);
     const fd = createStaged(place, staged);
     this.#batch(place.batch).streams.add(stream);
-    this.#streams.set(stream, { place, fd, staged, fingerprint: new Fingerprint(), offset: 0, dataEnd: 0, written: 0 });
+    this.#streams.set(stream, { place, fd, staged, fingerprint: new Fingerprint(), sum: createHash('sha256'), holeBytes: 0, offset: 0, dataEnd: 0, written: 0 });
   }
 
   streamData(id: number, bytes: Buffer): void {
     const stream = this.#stream(id);
     stream.fingerprint.update(bytes);
+    stream.sum?.update(bytes);
     writeFully(stream.fd, bytes, stream.offset);
     stream.offset += bytes.length;
     stream.dataEnd = stream.offset;
@@ -83,6 +97,11 @@ export class WorkerBatches {
   streamHole(id: number, length: number): void {
     const stream = this.#stream(id);
     stream.fingerprint.updateZeros(length);
+    stream.holeBytes += length;
+    if (stream.holeBytes > MAX_SUMMED_HOLE_BYTES) stream.sum = undefined;
+    for (let left = stream.sum === undefined ? 0 : length; left > 0; left -= ZEROS.length) {
+      stream.sum?.update(left < ZEROS.length ? ZEROS.subarray(0, left) : ZEROS);
+    }
     stream.offset += length;
   }
 
@@ -98,24 +117,30 @@ export class WorkerBatches {
     }
     const hash = stream.fingerprint.digest(place.hashBits);
     const path = stagedPath(place, staged);
+    const sum = stream.sum?.digest() ?? NO_SUM;
+    if (isUnwanted(place, hash)) {
+      unlinkSync(path);
+      return { hash, size, staged: 0, variant: 0, written: 0, sum };
+    }
     const found = this.#findKnown(place, hash, size, (other) => filesEqual(path, other));
     if (found !== undefined) {
       unlinkSync(path);
-      return found;
+      return { ...found, sum };
     }
     this.#remember(place, hash, staged);
-    return { hash, size, staged, variant: -1, written: stream.written };
+    return { hash, size, staged, variant: -1, written: stream.written, sum };
   }
 
   /**
    * Gives each staged content the first free name of its fingerprint. link(2) never replaces, so two processes may do
-   * this at once: the one that comes second finds the name taken, and compares.
+   * this at once: the one that comes second finds the name taken, and compares. The name of an object that is known to be
+   * broken is taken, too, by the content that it stands for: that one mends it.
    */
   link({ place, contents }: LinkRequest): LinkedContent[] {
     // Nothing is added any more.
     this.#batch(place.batch).staged.clear();
     const folders = new Set<string>();
-    return contents.map(({ hash, staged }) => {
+    return contents.map(({ hash, staged, size, sum }) => {
       const folder = `${place.objects}/${hash.slice(0, 2)}`;
       if (!folders.has(folder)) {
         makeFolders(folder);
@@ -123,9 +148,22 @@ export class WorkerBatches {
       }
       const source = stagedPath(place, staged);
       for (let variant = 0; ; variant += 1) {
-        const target = objectPathIn(place.objects, { hash, variant });
+        const id = { hash, variant };
+        const target = objectPathIn(place.objects, id);
+        const note = readNote(place.broken, id);
+        if (note !== undefined && !existsSync(target)) {
+          if (!mayMend(note, { size, sum }, place.trustFingerprint)) continue;
+          mendObject(place.objects, place.broken, note, source);
+        } else if (place.mendOnly !== undefined && !existsSync(target)) {
+          unlinkSync(source);
+          return { variant, created: false };
+        }
         const created = linkUnlessTaken(source, target);
         if (!created && !filesEqual(source, target)) continue;
+        if (created && isTakenByNow(place, id, { size, sum })) {
+          unlinkSync(target);
+          continue;
+        }
         unlinkSync(source);
         return { variant, created };
       }
@@ -142,7 +180,7 @@ export class WorkerBatches {
   }
 
   /** An equal object of the store, or an equal content that this thread has staged. */
-  #findKnown(place: BatchPlace, hash: string, size: number, equal: (path: string) => boolean): HashedContent | undefined {
+  #findKnown(place: BatchPlace, hash: string, size: number, equal: (path: string) => boolean): Omit<HashedContent, 'sum'> | undefined {
     const variant = findEqualObject(place.objects, hash, size, equal);
     if (variant !== undefined) return { hash, size, staged: 0, variant, written: 0 };
     const known = this.#batch(place.batch).staged.get(shortKey(hash)) ?? [];
@@ -185,6 +223,17 @@ export class WorkerBatches {
     batch.created += 1;
     return stagedNumber(threadId, batch.created);
   }
+}
+
+/** Whether a batch that only mends has no use for a content. */
+function isUnwanted({ mendOnly }: BatchPlace, hash: string): boolean {
+  return mendOnly !== undefined && !mendOnly.includes(hash);
+}
+
+/** Whether the object of that name was found broken, and set aside, between our look and our link. */
+function isTakenByNow(place: BatchPlace, id: ObjectId, content: ContentProof): boolean {
+  const note = readNote(place.broken, id);
+  return note !== undefined && !mayMend(note, content, place.trustFingerprint);
 }
 
 /** The first 30 bits: a number that needs no memory of its own. */

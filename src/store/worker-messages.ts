@@ -7,7 +7,13 @@ export interface BatchPlace {
   readonly objects: string;
   /** The batch's own folder below staging. */
   readonly staging: string;
+  /** The folder of objects that are known to be broken. */
+  readonly broken: string;
   readonly hashBits: number;
+  /** Takes an explicit source at its word where no SHA-256 was written down: see `mayMend`. */
+  readonly trustFingerprint: boolean;
+  /** Nothing is added: only broken objects with these fingerprints are mended. */
+  readonly mendOnly: readonly string[] | undefined;
 }
 
 /** Folders that a batch's staging folder is divided into. */
@@ -74,7 +80,7 @@ export interface CloseStreamRequest {
 export interface LinkRequest {
   readonly kind: 'link';
   readonly place: BatchPlace;
-  readonly contents: readonly { readonly hash: string; readonly staged: number }[];
+  readonly contents: readonly { readonly hash: string; readonly staged: number; readonly size: number; readonly sum: Uint8Array }[];
 }
 
 /** Closes what the batch has open, and forgets it. */
@@ -85,8 +91,14 @@ export interface ForgetRequest {
 
 export interface VerifyRequest {
   readonly kind: 'verify';
-  readonly files: readonly string[];
+  /** Each file with the fingerprint that it should have. */
+  readonly files: readonly { readonly path: string; readonly hash: string }[];
   readonly hashBits: number;
+  /** Memory of a `ScrubPace`. */
+  readonly pace: SharedArrayBuffer;
+  readonly bytesPerSecond: number;
+  /** Whether to take the SHA-256, too. */
+  readonly withSums: boolean;
 }
 
 export type WorkerRequest =
@@ -109,6 +121,8 @@ export interface HashedContent {
   readonly variant: number;
   /** Bytes that this call added to staging. */
   readonly written: number;
+  /** SHA-256 of the content; all zero where it was not worth its time. */
+  readonly sum: Uint8Array;
 }
 
 export interface LinkedContent {
@@ -119,6 +133,7 @@ export interface LinkedContent {
 
 export interface VerifiedFile {
   readonly hash?: string;
+  readonly sum?: Uint8Array;
   /** What reading the file failed with. */
   readonly error?: string;
 }

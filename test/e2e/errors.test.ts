@@ -1,5 +1,6 @@
 import { chmodSync, closeSync, existsSync, ftruncateSync, mkdirSync, openSync, readFileSync, readSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import Database from 'better-sqlite3';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { Agent } from '../support/agent.js';
 import { CLI, PYTHON, supportFile } from '../support/project.js';
@@ -271,8 +272,8 @@ describe('a host that lacks something', () => {
 describe('something in the store is broken', () => {
   const head = { status: 12, code: 'BAD_TREE' } as const;
 
-  async function problems(store: TestStore): Promise<{ kind: string; name: string; repair: string }[]> {
-    const ended = await store.run(['--json', 'verify']);
+  async function problems(store: TestStore, ...options: string[]): Promise<{ kind: string; name: string; repair: string }[]> {
+    const ended = await store.run(['--json', 'verify', ...options]);
     expect(ended.status, ended.stderr).toBe(12);
     const found = (JSON.parse(ended.stdout) as { problems: { kind: string; name: string; repair: string }[] }).problems;
     for (const { kind, name, repair } of found) expect([kind, name, repair].every((text) => text.length > 0)).toBe(true);
@@ -336,11 +337,11 @@ describe('something in the store is broken', () => {
     const name = object.slice(join(store.path, 'objects/').length).replace('/', '');
     const whole = readFileSync(object);
     flipByte(object, 1000);
-    expect(await problems(store)).toEqual([expect.objectContaining({ kind: 'object', name }) as unknown]);
+    expect(await problems(store, '--dry-run')).toEqual([expect.objectContaining({ kind: 'object', name }) as unknown]);
     truncateSync(object, 10);
-    expect((await problems(store)).map((problem) => problem.name)).toContain(name);
+    expect((await problems(store, '--dry-run')).map((problem) => problem.name)).toContain(name);
     rmSync(object);
-    expect((await problems(store)).some((problem) => JSON.stringify(problem).includes(name))).toBe(true);
+    expect((await problems(store)).map((problem) => problem.name)).toContain(name);
     // All other files of a root can be read meanwhile.
     const root = await store.mount('c1');
     const agent = new Agent();
@@ -359,7 +360,15 @@ describe('something in the store is broken', () => {
     ['nothing', (path: string) => { writeFileSync(path, ''); }],
     ['no file', (path: string) => { rmSync(path); }],
     ['a broken header', (path: string) => { flipByte(path, 3); }],
-    ['a database of somebody else', (path: string) => { writeFileSync(path, readFileSync(path).subarray(0, 4096)); }],
+    ['cut short', (path: string) => { writeFileSync(path, readFileSync(path).subarray(0, 4096)); }],
+    ['a database of somebody else', (path: string) => {
+      rmSync(path);
+      new Database(path).exec('CREATE TABLE songs (title TEXT)').close();
+    }],
+    ['an empty database', (path: string) => {
+      rmSync(path);
+      new Database(path).exec('CREATE TABLE gone (x); DROP TABLE gone').close();
+    }],
   ])('a catalog that is %s is 12; catalog rebuild brings all back', async (_name, damage) => {
     const store = await storeWith('c1', 'c2');
     const before = [await store.json('list'), await store.json('template', 'list')];

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll } from 'vitest';
 import { readMounts, type MountEntry } from '../../src/engine/mount-table.js';
+import { InProcessStore } from './in-process-store.js';
 import { requireMountTests } from './project.js';
 import { killStarted, runOk, runProgram } from './run-program.js';
 import { TestStore } from './test-store.js';
@@ -77,6 +78,13 @@ export class Scratch {
   /** A store of its own; its folder is made by the first command. */
   makeStore(path = join(this.#home, `${++this.#folders}-store`)): TestStore {
     const store = new TestStore(path);
+    this.#stores.push(store);
+    return store;
+  }
+
+  /** The same for many commands one after another: they run in the test's own process. */
+  makeInProcessStore(): TestStore {
+    const store = new InProcessStore(join(this.#home, `${++this.#folders}-store`));
     this.#stores.push(store);
     return store;
   }

@@ -11,10 +11,11 @@ export function catalogCommand(host: CommandHost): Command {
       host.run(command, async (session) => {
         const { rebuildCatalog } = await import('../../service/rebuild-catalog.js');
         const done = await rebuildCatalog(session.context);
-        session.result(done, ({ templates, containers, movedTo, problems }) =>
+        session.result(done, ({ templates, containers, movedTo, problems, lost }) =>
           [
             `found ${templates.length} templates and ${containers.length} containers`,
             ...(movedTo === null ? [] : [`the old catalog is kept as ${movedTo}`]),
+            ...lost.map((what) => `taken over in part: ${what.name}: ${what.lost}`),
             ...problems.map(({ name, problem }) => `not taken over: ${name}: ${problem}`),
             '',
           ].join('\n'),

@@ -29,7 +29,7 @@ describe('rebuildCatalog', () => {
     mkdirSync(paths.privateArea('c3'));
     mkdirSync(paths.privateArea('.trash-7-c4'));
 
-    const result = rebuildCatalog({ paths, treeSummary: () => ({ files: 5, bytes: 6 }) });
+    const result = rebuildCatalog({ paths, treeSummary: () => ({ files: 5, bytes: 6 }), mountpointOf: () => null });
     expect(result.templates).toEqual(['debian', 'lost']);
     expect(result.containers).toEqual(['c1', 'c2']);
     expect(result.problems.map(({ name }) => name)).toEqual(['template broken', 'container c3']);
@@ -44,7 +44,7 @@ describe('rebuildCatalog', () => {
 
   test('a second broken catalog does not replace the first that was kept', () => {
     const paths = temporaryStore();
-    const rebuild = (): string | null => rebuildCatalog({ paths, treeSummary: () => ({ files: 0, bytes: 0 }) }).movedTo;
+    const rebuild = (): string | null => rebuildCatalog({ paths, treeSummary: () => ({ files: 0, bytes: 0 }), mountpointOf: () => null }).movedTo;
     expect(rebuild()).toBeNull();
     const kept = new Set([rebuild(), rebuild(), rebuild()]);
     expect(kept.size).toBe(3);

@@ -25,9 +25,9 @@ describe('verifyObjects', () => {
   it('finds nothing in a sound store, and in none', async () => {
     const { paths } = await storeWith(200);
     expect(await verifyObjects(paths)).toEqual({ checked: 200, problems: [] });
-    expect(await verifyTrees(paths)).toEqual({ checked: 1, problems: [] });
+    expect(await verifyTrees(paths)).toEqual({ checked: 1, problems: [], lost: new Map(), withoutSums: [] });
     expect(await verifyObjects(temporaryStore())).toEqual({ checked: 0, problems: [] });
-    expect(await verifyTrees(temporaryStore())).toEqual({ checked: 0, problems: [] });
+    expect(await verifyTrees(temporaryStore())).toMatchObject({ checked: 0, problems: [] });
   });
 
   it('names every broken object and stray file, and goes on', async () => {
@@ -84,12 +84,15 @@ describe('verifyTrees', () => {
     writeFileSync(paths.tree(renamed), bytes);
     writeFileSync(paths.tree('stray'), '');
     rmSync(objects[0] ?? '');
-    const { checked, problems } = await verifyTrees(paths);
+    const { checked, problems, lost, withoutSums } = await verifyTrees(paths);
     expect(checked).toBe(3);
     const found = Object.fromEntries(problems.map(({ name, problem }) => [name, problem]));
     expect(found[broken]).toMatch(/CRC of page 1/);
     expect(found[renamed]).toMatch(/not what its name stands for/);
-    expect(found[tree]).toMatch(/^1 of its objects/);
+    // The tree itself is as it was; what it lacks is told by object.
+    expect(found[tree]).toBeUndefined();
+    expect([...lost]).toEqual([[objects[0]?.slice(-33).replace('/', ''), tree]]);
+    expect(withoutSums).toEqual([]);
     expect(found[paths.tree('stray')]).toBe('it is no tree');
   });
 });
