@@ -145,6 +145,19 @@ function lockError(error: unknown, lockPath: string): unknown {
       cause: error,
     });
   }
+  // SQLite makes a journal beside the file, although nothing is ever written into that.
+  if (code.startsWith('SQLITE_FULL')) {
+    return new TemplatefsError('NO_SPACE', `no space left for the lock ${lockPath}`, {
+      hint: 'free some space on the file system of the store (df -h, df -i), then run the command again',
+      cause: error,
+    });
+  }
+  if (code.startsWith('SQLITE_IOERR')) {
+    return new TemplatefsError('IO_ERROR', `I/O error while taking the lock ${lockPath}`, {
+      hint: 'look at dmesg: the disk below the store reports errors',
+      cause: error,
+    });
+  }
   return storeWriteError(error, lockPath);
 }
 

@@ -101,7 +101,10 @@ def start_noise(volume, rng):
 
     def work():
         own = random.Random(seed)
-        fd = os.open(f'{volume.place}/noise', os.O_RDWR | os.O_CREAT)
+        try:
+            fd = os.open(f'{volume.place}/noise', os.O_RDWR | os.O_CREAT)
+        except OSError:
+            return
         while True:
             time.sleep(own.random() * interval_s)
             try:
