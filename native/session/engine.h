@@ -2,9 +2,9 @@
 // The processes of one engine.
 //
 // `mount` prepares everything and forks the holder, which keeps what must outlive a worker (the /dev/fuse descriptor, the
-// shared state, the lock, the control socket) and unmounts when the worker asks for it: the one thing that a worker may
-// not do itself and somebody asks it for. The holder forks the worker, which serves the root. When a worker dies, the holder
-// forks another, which asks the kernel for the unanswered requests and goes on.
+// shared state, the lock, the control socket) and does what the worker may not do, or not wait for, itself: it unmounts,
+// and has the kernel drop pages of inodes whose content was found broken. The holder forks the worker, which serves the
+// root. When a worker dies, the holder forks another, which asks the kernel for the unanswered requests and goes on.
 
 #include <optional>
 #include <string>

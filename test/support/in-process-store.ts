@@ -19,10 +19,10 @@ export class InProcessStore extends TestStore {
     const said = { stdout: '', stderr: '' };
     const writes = { stdout: process.stdout.write.bind(process.stdout), stderr: process.stderr.write.bind(process.stderr) };
     const capture = (name: keyof typeof said): Write =>
-      ((text: string | Uint8Array) => {
+      (text: string | Uint8Array) => {
         said[name] += typeof text === 'string' ? text : Buffer.from(text).toString('utf8');
         return true;
-      }) as Write;
+      };
     process.stdout.write = capture('stdout');
     process.stderr.write = capture('stderr');
     try {
