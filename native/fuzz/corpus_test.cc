@@ -110,7 +110,8 @@ struct Progress {
 TEST_CASE("the fuzzers find nothing in their kept inputs and in changes of them") {
     if (!testing::is_root()) return;
     for (const Harness& harness : kHarnesses) {
-        CAPTURE(harness.name);
+        const std::string name = harness.name;
+        CAPTURE(name);
         const auto paths = inputs_of(harness);
         REQUIRE(paths.size() > 0);
         auto* progress = static_cast<Progress*>(::mmap(nullptr, sizeof(Progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
