@@ -9,8 +9,9 @@
 #include <utility>
 
 #include "base/failure.h"
-#include "control/frame.h"
+#include "control/version.h"
 #include "session/engine.h"
+#include "session/handover.h"
 #include "session/user_namespace.h"
 #include "tools/area.h"
 #include "tools/dump.h"
@@ -89,13 +90,13 @@ struct Verb {
 constexpr Verb kVerbs[] = {
     {"mount", run_mount_command}, {"scan", run_scan},     {"resident", run_resident},
     {"dump", run_dump},           {"syncfs", run_syncfs}, {"area", run_area},
-    {"userns", run_userns_command},
+    {"userns", run_userns_command}, {"resume", run_resume},
 };
 
 int run(int argc, char** argv) {
     if (argc < 2) return fail(kExitUsage, "USAGE", "no verb; docs/protocols/control.md lists them");
     if (std::strcmp(argv[1], "--version") == 0) {
-        std::printf("templatefs-engine %s protocol %d tree 1 private 1\n", TEMPLATEFS_VERSION, kControlProtocol);
+        std::printf("%s\n", version_line().data());
         return 0;
     }
     for (const Verb& verb : kVerbs)

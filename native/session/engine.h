@@ -27,6 +27,13 @@ struct MountOptions {
     uint64_t whole_copy_limit = kWholeCopyLimit;
 };
 
+// Of a holder that has taken the root over from another: docs/protocols/handover.md.
+struct Takeover {
+    UniqueFd socket;      // to the old holder, until the first worker serves
+    UniqueFd previous;    // its executable, to go back to
+    std::string request;  // whoever asked for it; empty: nobody
+};
+
 // What holder and worker share, all of it opened before the first fork.
 struct EngineParts {
     UniqueFd area_lock;
@@ -38,6 +45,7 @@ struct EngineParts {
     UniqueFd state;
     UniqueFd control;
     UniqueFd mount;    // of the holder only, until the root is attached
+    std::string store_path;
     std::string container;
     std::string tree;
     std::string mountpoint;
@@ -46,13 +54,15 @@ struct EngineParts {
     MountFlags flags;
     SessionOptions session;
     uint64_t whole_copy_limit = kWholeCopyLimit;
+    bool foreground = false;
+    Takeover takeover;
 };
 
 // Mounts and goes to the background; returns the exit status of the command.
 int run_mount(const MountOptions& options);
 
 // The holder's life: forks workers until one ends because the root is unmounted. `ready` gets one byte, the exit status of
-// the command, as soon as the first worker serves or has failed.
+// the command, as soon as the first worker serves or has failed; it is not open when the root was taken over.
 int run_holder(EngineParts& parts, UniqueFd ready);
 
 // The worker's life. `ready` gets a byte once the root is live. Returns the exit status: 0 after an unmount.

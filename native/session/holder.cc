@@ -9,9 +9,13 @@
 
 #include "base/failure.h"
 #include "control/control_server.h"
+#include "control/version.h"
 #include "private/settings.h"
+#include "session/deadly_request.h"
 #include "session/engine.h"
 #include "session/mount_point.h"
+#include "session/upgrade_request.h"
+#include "session/upgrades.h"
 
 namespace templatefs {
 namespace {
@@ -25,7 +29,8 @@ void write_state(const EngineParts& parts, pid_t worker, const StateHeader& head
                            : std::string("unknown\n");
     auto connection = connection_number(parts.mountpoint);
     std::string text = "holder " + std::to_string(::getpid()) + "\nworker " + std::to_string(worker) + "\nmountpoint " +
-                       escape_value(parts.mountpoint) + "\nboot " + boot + "passthrough " +
+                       escape_value(parts.mountpoint) + "\nversion " + std::string(engine_version()) +
+                       "\nstate " + std::to_string(kStateVersion) + "\nboot " + boot + "passthrough " +
                        escape_value(passthrough_text(header)) + "\n";
     for (const IdRange& range : parts.ids.uids) text += "uid-map " + id_map_text({range});
     for (const IdRange& range : parts.ids.gids) text += "gid-map " + id_map_text({range});
@@ -70,6 +75,15 @@ int attach(EngineParts& parts) {
     return fail(kExitNoFuse, "FUSE_UNAVAILABLE", what, parts.mountpoint.c_str(), errno_text(attached.error()));
 }
 
+// Another holder serves the root. Whoever started us in the foreground waits for the end of the mount.
+int leave_to_other(const EngineParts& parts) {
+    int status = 0;
+    if (!parts.foreground) return 0;
+    while (::waitpid(-1, &status, 0) > 0 || errno == EINTR) {
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
 }  // namespace
 
 int run_holder(EngineParts& parts, UniqueFd ready) {
@@ -84,6 +98,8 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
 
     const pid_t holder = ::getpid();
     int fruitless = 0;
+    Upgrades upgrades(parts);
+    if (parts.takeover.socket.valid()) header->restarts++;
     for (;;) {
         int live[2];
         if (::pipe2(live, O_CLOEXEC) < 0) return 1;
@@ -93,6 +109,8 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
             ::close(live[0]);
             ready.reset();
             parts.mount.reset();
+            // Should the old holder want the root back, none of ours may be left.
+            if (parts.takeover.socket.valid()) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
             int status = run_worker(parts, UniqueFd(live[1]), holder);
             std::fflush(nullptr);
             ::_exit(status);
@@ -116,9 +134,14 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
             detach_from_terminal(parts);
         }
 
-        int status = 0;
-        while (::waitpid(worker, &status, 0) < 0 && errno == EINTR) {
+        if (is_live && failed == 0 && parts.takeover.socket.valid()) {
+            answer_upgrade(parts.run.get(), parts.takeover.request, "");
+            tell_live(parts.takeover);
         }
+
+        const std::optional<int> ended = upgrades.wait_for(worker);
+        if (!ended) return leave_to_other(parts);
+        const int status = *ended;
         if (failed == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
             remove_state(parts);
             return 0;
@@ -132,6 +155,10 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
             return 1;
         }
         header->restarts++;
+        note_end(*header, has_crashed(status));
+        // The old holder is still there, and does better.
+        if (parts.takeover.socket.valid() && has_crashed(status)) return 1;
+        if (upgrades.hand_back(status)) return leave_to_other(parts);
         // A worker that was ready and then killed while nobody used the root has done nothing wrong.
         fruitless = !is_live && header->requests == served_before ? fruitless + 1 : 0;
         if (fruitless > kMaxFruitlessWorkers) {

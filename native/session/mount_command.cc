@@ -45,6 +45,7 @@ Result<UniqueFd> open_or_make(int parent, const char* name, mode_t mode) {
 int prepare(const MountOptions& options, EngineParts& parts) {
     const char* ct = options.container.c_str();
     parts.container = options.container;
+    parts.foreground = options.foreground;
     parts.flags.source = options.container;
     std::string unknown;
     if (auto parsed = parse_mount_options(options.mount_options, parts.flags, unknown); !parsed.ok())
@@ -67,6 +68,9 @@ int prepare(const MountOptions& options, EngineParts& parts) {
     parts.store = UniqueFd(::open(options.store.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!parts.store.valid())
         return fail(kExitFailed, "FAILED", "cannot open the store %s: %s", options.store.c_str(), std::strerror(errno));
+    char* store = ::realpath(options.store.c_str(), nullptr);
+    parts.store_path = store != nullptr ? store : options.store;
+    std::free(store);
     if (options.container.empty() || options.container.find('/') != std::string::npos || options.container[0] == '.')
         return fail(kExitUsage, "USAGE", "not a container name: %s", ct);
     auto area = PrivateArea::open(parts.store.get(), options.container);

@@ -45,7 +45,7 @@ describe('holder and worker killed', () => {
     await agent.call('fsync', fd);
     await killEngine(store, 'c1');
     expect(await agent.errno('lstat', join(root, 'data/new'))).toBe('ENOTCONN');
-    expect(await store.json('list')).toEqual([{ name: 'c1', ostemplate: 't', state: 'stopped', root: null }]);
+    expect(await store.json('list')).toEqual([{ name: 'c1', ostemplate: 't', state: 'stopped', root: null, engineVersion: null }]);
     expect(await store.info('c1')).toMatchObject({ state: 'stopped', root: null, enginePid: null, stale: expect.stringContaining('gone') as string });
     // Commands that only read leave it; they work all the same.
     await store.ok('diff', 'c1');
