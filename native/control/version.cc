@@ -23,4 +23,6 @@ std::string_view engine_version() {
     return rest.substr(0, rest.find(' '));
 }
 
+std::string_view engine_state_version() { return version_line().substr(version_line().rfind(' ') + 1); }
+
 }  // namespace templatefs

@@ -9,4 +9,7 @@ std::string_view version_line();
 // The version alone.
 std::string_view engine_version();
 
+// The form of the state that it keeps and can take over: docs/protocols/handover.md.
+std::string_view engine_state_version();
+
 }  // namespace templatefs

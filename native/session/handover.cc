@@ -16,7 +16,6 @@
 #include "inode/shared_state.h"
 #include "private/settings.h"
 #include "session/engine_parts_text.h"
-#include "tools/options.h"
 
 namespace templatefs {
 namespace {
@@ -60,7 +59,6 @@ Result<std::string> read_text(int file) {
     if (to.previous >= 0) kept.push_back(to.previous);
     for (int fd : kept) ::fcntl(fd, F_SETFD, 0);
     const std::string number = std::to_string(text);
-    // Store and container are for people who look at the list of processes.
     const char* arguments[] = {"templatefs-engine", "resume",  "--store",      parts.store_path.c_str(), "--container", parts.container.c_str(),
                                "--parts",           number.c_str(), nullptr};
     ::syscall(SYS_execveat, to.binary, "", arguments, environ, AT_EMPTY_PATH);
@@ -126,15 +124,7 @@ void tell_live(Takeover& takeover) {
     takeover.socket.reset();
 }
 
-int run_resume(int argc, char** argv) {
-    Options options(argc, argv);
-    std::string store, container;
-    uint64_t number = 0;
-    (void)options.value("--store", store);
-    (void)options.value("--container", container);
-    if (!options.number("--parts", number) || number < 3 || number > 1'000'000 || options.rest() != nullptr)
-        return fail(kExitUsage, "USAGE", "resume is for engines that hand a root over: docs/protocols/handover.md");
-    const UniqueFd file(static_cast<int>(number));
+int run_resume(UniqueFd file) {
     auto text = read_text(file.get());
     EngineParts parts;
     auto parsed = text.ok() ? parse_parts(text.value(), parts) : Result<void>(text.error());

@@ -32,8 +32,8 @@ struct HandOverTo {
 // `worker` serves now, or is 0.
 HandOver hand_over(const EngineParts& parts, const HandOverTo& to, pid_t worker);
 
-// The other side, in the new process: the verb `resume`.
-int run_resume(int argc, char** argv);
+// The other side, in the new process; `parts` is a file with what describe_parts() writes.
+int run_resume(UniqueFd parts);
 
 // The first worker of the new holder serves: the old one may end.
 void tell_live(Takeover& takeover);

@@ -30,7 +30,7 @@ void write_state(const EngineParts& parts, pid_t worker, const StateHeader& head
     auto connection = connection_number(parts.mountpoint);
     std::string text = "holder " + std::to_string(::getpid()) + "\nworker " + std::to_string(worker) + "\nmountpoint " +
                        escape_value(parts.mountpoint) + "\nversion " + std::string(engine_version()) +
-                       "\nstate " + std::to_string(kStateVersion) + "\nboot " + boot + "passthrough " +
+                       "\nstate " + std::string(engine_state_version()) + "\nboot " + boot + "passthrough " +
                        escape_value(passthrough_text(header)) + "\n";
     for (const IdRange& range : parts.ids.uids) text += "uid-map " + id_map_text({range});
     for (const IdRange& range : parts.ids.gids) text += "gid-map " + id_map_text({range});
@@ -156,6 +156,10 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
         }
         header->restarts++;
         note_end(*header, has_crashed(status));
+        if (has_crashed(status) && header->deadly_count == kMaxDeaths) {
+            std::fprintf(stderr, "templatefs-engine: %u workers of %s crashed at one request (opcode %u), which is answered EIO\n", kMaxDeaths,
+                         parts.container.c_str(), header->serving_opcode);
+        }
         // The old holder is still there, and does better.
         if (parts.takeover.socket.valid() && has_crashed(status)) return 1;
         if (upgrades.hand_back(status)) return leave_to_other(parts);
