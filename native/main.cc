@@ -9,8 +9,9 @@
 #include <utility>
 
 #include "base/failure.h"
-#include "control/frame.h"
+#include "control/version.h"
 #include "session/engine.h"
+#include "session/handover.h"
 #include "session/user_namespace.h"
 #include "tools/area.h"
 #include "tools/dump.h"
@@ -82,6 +83,18 @@ int run_userns_command(int argc, char** argv) {
     return fail(kExitFailed, "FAILED", "cannot start %s: %s", argv[end + 1], std::strerror(errno));
 }
 
+int run_resume_command(int argc, char** argv) {
+    Options options(argc, argv);
+    std::string store, container;
+    uint64_t parts = 0;
+    // The first two are for people who look at the list of processes.
+    (void)options.value("--store", store);
+    (void)options.value("--container", container);
+    if (!options.number("--parts", parts) || parts < 3 || parts > 1'000'000 || options.rest() != nullptr)
+        return fail(kExitUsage, "USAGE", "resume --store DIR --container CT --parts N: only engines that hand a root over use it");
+    return run_resume(UniqueFd(static_cast<int>(parts)));
+}
+
 struct Verb {
     const char* name;
     int (*run)(int argc, char** argv);
@@ -90,13 +103,13 @@ struct Verb {
 constexpr Verb kVerbs[] = {
     {"mount", run_mount_command}, {"scan", run_scan},     {"resident", run_resident},
     {"dump", run_dump},           {"syncfs", run_syncfs}, {"area", run_area},
-    {"userns", run_userns_command},
+    {"userns", run_userns_command}, {"resume", run_resume_command},
 };
 
 int run(int argc, char** argv) {
     if (argc < 2) return fail(kExitUsage, "USAGE", "no verb; docs/protocols/control.md lists them");
     if (std::strcmp(argv[1], "--version") == 0) {
-        std::printf("templatefs-engine %s protocol %d tree 1 private 1\n", TEMPLATEFS_VERSION, kControlProtocol);
+        std::printf("%s\n", version_line().data());
         return 0;
     }
     for (const Verb& verb : kVerbs)

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "control/version.h"
 #include "wire/opcodes.h"
 
 namespace templatefs {
@@ -241,7 +242,7 @@ std::string ControlServer::status() {
     const StateHeader& header = root_.state().header();
     FrameWriter frame;
     frame.field("ok")
-        .field("version", TEMPLATEFS_VERSION)
+        .field("version", engine_version())
         .field("protocol", static_cast<uint64_t>(kControlProtocol))
         .field("container", context_.container)
         .field("tree", root_.area().settings().tree)

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -36,13 +37,32 @@ Result<UniqueFd> SharedState::create() {
     return memfd;
 }
 
+namespace {
+
+bool is_ours(const StateHeader& header) {
+    return header.magic == kStateMagic && header.version == kStateVersion && header.header_size == sizeof(StateHeader);
+}
+
+}  // namespace
+
+Result<void> SharedState::check(int memfd) {
+    struct stat stat;
+    TRY(checked_void(::fstat(memfd, &stat)));
+    if (stat.st_size != static_cast<off_t>(kMappedSize)) return Errno(EUCLEAN);
+    void* base = ::mmap(nullptr, sizeof(StateHeader), PROT_READ, MAP_SHARED, memfd, 0);
+    if (base == MAP_FAILED) return Errno::last();
+    const bool ours = is_ours(*static_cast<const StateHeader*>(base));
+    ::munmap(base, sizeof(StateHeader));
+    if (!ours) return Errno(EUCLEAN);
+    return {};
+}
+
 Result<SharedState> SharedState::attach(int memfd) {
     void* base = ::mmap(nullptr, kMappedSize, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memfd, 0);
     if (base == MAP_FAILED) return Errno::last();
     SharedState state(static_cast<std::byte*>(base));
     const StateHeader& header = state.header();
-    if (header.magic != kStateMagic || header.version != kStateVersion || header.header_size != sizeof(StateHeader))
-        return Errno(EUCLEAN);
+    if (!is_ours(header)) return Errno(EUCLEAN);
     TRY(check_header(header, kMappedSize));
     if (header.answer_unique != 0 && header.answer_unique == header.current_unique) state.commit();
     else state.roll_back();

@@ -28,7 +28,7 @@ namespace templatefs {
 using Offset = uint64_t;
 
 inline constexpr uint64_t kStateMagic = 0x3153465453544154ULL;  // "TATSTFS1"
-inline constexpr uint32_t kStateVersion = 1;
+inline constexpr uint32_t kStateVersion = 2;
 
 struct HashTable {
     Offset buckets = 0;     // array of uint32 slots; 0 empty
@@ -107,6 +107,12 @@ struct StateHeader {
     Intent intent;           // the step that is under way; written in plain, never rolled back
     uint64_t settled_unique; // the request whose last step was done when its worker died
 
+    // A request that crashes each worker: native/session/deadly_request.h.
+    uint64_t serving_unique;  // what the worker is at; 0 nothing
+    uint64_t deadly_unique;   // what the worker was at that crashed last
+    uint32_t deadly_count;    // so many in a row at that one
+    uint32_t serving_opcode;
+
     uint64_t current_unique;  // the request that the undo log belongs to
     uint64_t answer_unique;   // the last committed request; 0 none
     uint32_t answer_size;
@@ -119,6 +125,8 @@ class SharedState {
 public:
     // Makes an empty state in a new memfd (for the holder).
     static Result<UniqueFd> create();
+    // EUCLEAN when it is no state of this version. Changes nothing: a worker may be using it.
+    static Result<void> check(int memfd);
     // Maps it, rolls back what a dead worker left half done. EUCLEAN when it is no state of this version.
     static Result<SharedState> attach(int memfd);
 

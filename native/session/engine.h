@@ -29,6 +29,13 @@ struct MountOptions {
     uint64_t max_nodes = kMaxNodes;
 };
 
+// Of a holder that has taken the root over from another: docs/protocols/handover.md.
+struct Takeover {
+    UniqueFd socket;      // to the old holder, until the first worker serves
+    UniqueFd previous;    // its executable, to go back to
+    std::string request;  // whoever asked for it; empty: nobody
+};
+
 // What holder and worker share, all of it opened before the first fork. Views are mounts of their own (confine.h).
 struct EngineParts {
     UniqueFd area_lock;
@@ -45,6 +52,7 @@ struct EngineParts {
     UniqueFd run;      // run/<ct>/
     UniqueFd answers;  // its end of that pair
     UniqueFd mount;    // until the root is attached
+    std::string store_path;
     std::string container;
     std::string mountpoint;
     SharedPaths shared;  // they hold until the unmount, whatever becomes of the settings
@@ -53,13 +61,15 @@ struct EngineParts {
     SessionOptions session;
     uint64_t whole_copy_limit = kWholeCopyLimit;
     uint32_t max_nodes = kMaxNodes;
+    bool foreground = false;
+    Takeover takeover;
 };
 
 // Mounts and goes to the background; returns the exit status of the command.
 int run_mount(const MountOptions& options);
 
 // The holder's life: forks workers until one ends because the root is unmounted. `ready` gets one byte, the exit status of
-// the command, as soon as the first worker serves or has failed.
+// the command, as soon as the first worker serves or has failed; it is not open when the root was taken over.
 int run_holder(EngineParts& parts, UniqueFd ready);
 
 // The worker's life: it gives up all that it does not need, then serves. `ready` gets a byte once the root is live. Returns the exit status: 0 after an unmount.

@@ -1,24 +1,22 @@
-#include <poll.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
-#include <cstring>
-#include <span>
-#include <vector>
 
 #include "base/failure.h"
 #include "control/control_server.h"
+#include "control/version.h"
 #include "private/settings.h"
+#include "session/deadly_request.h"
 #include "session/engine.h"
+#include "session/errands.h"
 #include "session/mount_point.h"
-#include "wire/fuse_abi.h"
+#include "session/upgrade_request.h"
+#include "session/upgrades.h"
 
 namespace templatefs {
 namespace {
@@ -32,7 +30,8 @@ void write_state(const EngineParts& parts, pid_t worker, const StateHeader& head
                            : std::string("unknown\n");
     auto connection = connection_number(parts.mountpoint);
     std::string text = "holder " + std::to_string(::getpid()) + "\nworker " + std::to_string(worker) + "\nmountpoint " +
-                       escape_value(parts.mountpoint) + "\nboot " + boot + "passthrough " +
+                       escape_value(parts.mountpoint) + "\nversion " + std::string(engine_version()) +
+                       "\nstate " + std::string(engine_state_version()) + "\nboot " + boot + "passthrough " +
                        escape_value(passthrough_text(header)) + "\n";
     for (const IdRange& range : parts.ids.uids) text += "uid-map " + id_map_text({range});
     for (const IdRange& range : parts.ids.gids) text += "gid-map " + id_map_text({range});
@@ -58,86 +57,6 @@ void detach_from_terminal(const EngineParts& parts) {
     if (null > 2) ::close(null);
 }
 
-// Unmounts when the worker asks for it. A child does it: it may take long, and meanwhile the worker may die.
-class Unmounter {
-public:
-    explicit Unmounter(const EngineParts& parts) : parts_(parts) {}
-
-    // Until the worker has ended; returns its wait status.
-    int wait_for(pid_t worker) {
-        UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, worker, 0)));
-        for (;;) {
-            // Without a pidfd (no descriptors left) the worker is looked after every tenth of a second.
-            pollfd fds[3] = {{pidfd.get(), POLLIN, 0}, {parts_.answers.get(), POLLIN, 0}, {child_fd_.get(), POLLIN, 0}};
-            (void)::poll(fds, 3, pidfd.valid() ? -1 : 100);
-            int status = 0;
-            const pid_t ended = ::waitpid(worker, &status, WNOHANG);
-            if (ended == worker) return status;
-            if (ended < 0 && errno == ECHILD) return 0;
-            if (fds[1].revents != 0) take_request();
-            if (fds[2].revents != 0) answer();
-        }
-    }
-
-private:
-    void take_request() {
-        std::vector<std::byte> message(sizeof(DropPages) + kNodeidsPerMessage * sizeof(uint64_t));
-        const ssize_t size = ::recv(parts_.answers.get(), message.data(), message.size(), 0);
-        if (size >= static_cast<ssize_t>(sizeof(DropPages))) return drop_pages(std::span(message).first(static_cast<size_t>(size)));
-        if (size != 1 || child_ > 0) return;
-        const auto force = static_cast<char>(message[0]);
-        child_ = ::fork();
-        if (child_ == 0) {
-            const int flags = force == 1 ? MNT_FORCE | MNT_DETACH : UMOUNT_NOFOLLOW;
-            ::_exit(::umount2(parts_.mountpoint.c_str(), flags) == 0 ? 0 : errno);
-        }
-        child_fd_ = UniqueFd(child_ > 0 ? static_cast<int>(::syscall(SYS_pidfd_open, child_, 0)) : -1);
-        if (child_fd_.valid()) return;
-        // No process or descriptor left: said at once, as a child that cannot be waited for would block us.
-        send(EAGAIN);
-        child_ = 0;
-    }
-
-    // A grandchild does it and answers, for as long as that may take; nobody has to wait for it.
-    void drop_pages(std::span<const std::byte> message) {
-        const pid_t child = ::fork();
-        if (child == 0) {
-            if (::fork() != 0) ::_exit(0);
-            DropPages request;
-            std::memcpy(&request, message.data(), sizeof request);
-            for (size_t at = sizeof request; at + sizeof(uint64_t) <= message.size(); at += sizeof(uint64_t)) {
-                struct {
-                    fuse_out_header header;
-                    fuse_notify_inval_inode_out inode;
-                } notification{};
-                notification.header.len = sizeof notification;
-                notification.header.error = FUSE_NOTIFY_INVAL_INODE;
-                std::memcpy(&notification.inode.ino, message.data() + at, sizeof(uint64_t));
-                // ENOENT: the kernel has no such inode, so no pages of it either.
-                (void)!::write(parts_.device.get(), &notification, sizeof notification);
-            }
-            const PagesDropped dropped{request.number, 0};
-            (void)!::send(parts_.answers.get(), &dropped, sizeof dropped, MSG_NOSIGNAL);
-            ::_exit(0);
-        }
-        if (child > 0) (void)::waitpid(child, nullptr, 0);
-    }
-
-    void answer() {
-        int status = 0;
-        if (::waitpid(child_, &status, 0) != child_) return;
-        child_ = 0;
-        child_fd_.reset();
-        send(WIFEXITED(status) ? WEXITSTATUS(status) : EIO);
-    }
-
-    void send(int32_t error) { (void)!::send(parts_.answers.get(), &error, sizeof error, MSG_NOSIGNAL); }
-
-    const EngineParts& parts_;
-    pid_t child_ = 0;
-    UniqueFd child_fd_;
-};
-
 // Waits for the first worker: true when the root is live.
 bool wait_until_live(int pipe) {
     char byte;
@@ -157,6 +76,15 @@ int attach(EngineParts& parts) {
     return fail(kExitNoFuse, "FUSE_UNAVAILABLE", what, parts.mountpoint.c_str(), errno_text(attached.error()));
 }
 
+// Another holder serves the root. Whoever started us in the foreground waits for the end of the mount.
+int leave_to_other(const EngineParts& parts) {
+    int status = 0;
+    if (!parts.foreground) return 0;
+    while (::waitpid(-1, &status, 0) > 0 || errno == EINTR) {
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
 }  // namespace
 
 int run_holder(EngineParts& parts, UniqueFd ready) {
@@ -171,7 +99,9 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
 
     const pid_t holder = ::getpid();
     int fruitless = 0;
-    Unmounter unmounter(parts);
+    Errands errands(parts);
+    Upgrades upgrades(parts);
+    if (parts.takeover.socket.valid()) header->restarts++;
     for (;;) {
         int live[2];
         if (::pipe2(live, O_CLOEXEC) < 0) return 1;
@@ -181,6 +111,8 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
             ::close(live[0]);
             ready.reset();
             parts.mount.reset();
+            // Should the old holder want the root back, none of ours may be left.
+            if (parts.takeover.socket.valid()) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
             int status = run_worker(parts, UniqueFd(live[1]), holder);
             std::fflush(nullptr);
             ::_exit(status);
@@ -204,7 +136,14 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
             detach_from_terminal(parts);
         }
 
-        const int status = unmounter.wait_for(worker);
+        if (is_live && failed == 0 && parts.takeover.socket.valid()) {
+            answer_upgrade(parts.run.get(), parts.takeover.request, "");
+            tell_live(parts.takeover);
+        }
+
+        const std::optional<int> ended = upgrades.wait_for(worker, errands);
+        if (!ended) return leave_to_other(parts);
+        const int status = *ended;
         if (failed == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
             remove_state(parts);
             return 0;
@@ -218,6 +157,14 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
             return 1;
         }
         header->restarts++;
+        note_end(*header, has_crashed(status));
+        if (has_crashed(status) && header->deadly_count == kMaxDeaths) {
+            std::fprintf(stderr, "templatefs-engine: %u workers of %s crashed at one request (opcode %u), which is answered EIO\n", kMaxDeaths,
+                         parts.container.c_str(), header->serving_opcode);
+        }
+        // The old holder is still there, and does better.
+        if (parts.takeover.socket.valid() && has_crashed(status)) return 1;
+        if (upgrades.hand_back(status)) return leave_to_other(parts);
         // A worker that was ready and then killed while nobody used the root has done nothing wrong.
         fruitless = !is_live && header->requests == served_before ? fruitless + 1 : 0;
         if (fruitless > kMaxFruitlessWorkers) {

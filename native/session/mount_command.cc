@@ -60,6 +60,7 @@ Result<void> make_views(int area, int objects, EngineParts& parts) {
 int prepare(const MountOptions& options, EngineParts& parts) {
     const char* ct = options.container.c_str();
     parts.container = options.container;
+    parts.foreground = options.foreground;
     parts.flags.source = options.container;
     std::string unknown;
     if (auto parsed = parse_mount_options(options.mount_options, parts.flags, unknown); !parsed.ok())
@@ -82,6 +83,9 @@ int prepare(const MountOptions& options, EngineParts& parts) {
     UniqueFd store(::open(options.store.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!store.valid())
         return fail(kExitFailed, "FAILED", "cannot open the store %s: %s", options.store.c_str(), std::strerror(errno));
+    char* store_path = ::realpath(options.store.c_str(), nullptr);
+    parts.store_path = store_path != nullptr ? store_path : options.store;
+    std::free(store_path);
     if (options.container.empty() || options.container.find('/') != std::string::npos || options.container[0] == '.')
         return fail(kExitUsage, "USAGE", "not a container name: %s", ct);
     auto area = PrivateArea::open(store.get(), options.container);

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "session/deadly_request.h"
 #include "wire/opcodes.h"
 
 namespace templatefs {
@@ -170,7 +171,12 @@ std::span<const std::byte> Session::serve(std::span<const std::byte> message) {
 
     const OpcodeInfo* info = find_opcode(request.header.opcode);
     ArgumentReader arguments = request.arguments;
-    dispatch(request);
+    if (is_deadly(header, unique & ~kUniqueResend)) {
+        reply_.fail(Errno(EIO));
+    } else {
+        const Serving serving(header, unique & ~kUniqueResend, request.header.opcode);
+        dispatch(request);
+    }
     if (info != nullptr && !info->answered) {
         state.commit();
         return {};

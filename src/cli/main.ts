@@ -6,6 +6,7 @@ import { catalogCommand } from './commands/catalog.js';
 import { createCommand } from './commands/create.js';
 import { destroyCommand } from './commands/destroy.js';
 import { diffCommand } from './commands/diff.js';
+import { engineCommand } from './commands/engine.js';
 import { execCommand } from './commands/exec.js';
 import { gcCommand } from './commands/gc.js';
 import { infoCommand } from './commands/info.js';
@@ -78,6 +79,7 @@ function buildProgram(host: CommandHost): Command {
     verifyCommand,
     gcCommand,
     catalogCommand,
+    engineCommand,
   ];
   for (const make of commands) inherit(program, make(host));
   return program;

@@ -80,6 +80,13 @@ export class StorePaths {
   controlSocket(container: string): string {
     return join(this.store, 'run', container, 'control');
   }
+  /** What asks a running engine to hand its root over, and its answer: docs/protocols/handover.md. */
+  upgradeRequest(container: string): string {
+    return join(this.store, 'run', container, 'upgrade');
+  }
+  upgradeAnswer(container: string): string {
+    return join(this.store, 'run', container, 'upgraded');
+  }
   /** There while a container is mounted only for the time of an `exec`. */
   temporaryMount(container: string): string {
     return join(this.store, 'run', container, 'temporary');

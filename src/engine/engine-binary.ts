@@ -8,7 +8,14 @@ export const PROTOCOL_VERSION = 1;
 export const TREE_VERSION = 1;
 export const PRIVATE_VERSION = 1;
 
-const VERSION_LINE = /^templatefs-engine (\S+) protocol (\d+) tree (\d+) private (\d+)$/;
+const VERSION_LINE = /^templatefs-engine (\S+) protocol (\d+) tree (\d+) private (\d+)(?: state (\d+))?$/;
+
+/** What an engine says of itself. */
+export interface EngineVersion {
+  readonly version: string;
+  /** The form of the state that it can take over; null: it takes none. */
+  readonly stateVersion: number | null;
+}
 
 /** Where the engine is: TEMPLATEFS_ENGINE, or what `npm run build` makes in this package. */
 export function enginePath(): string {
@@ -18,15 +25,16 @@ export function enginePath(): string {
 }
 
 /** Checks the line that `templatefs-engine --version` prints. @throws ENGINE_MISMATCH */
-export function checkVersionLine(line: string, binary: string): void {
+export function checkVersionLine(line: string, binary: string): EngineVersion {
   const match = VERSION_LINE.exec(line.trim());
   const wanted = `protocol ${PROTOCOL_VERSION} tree ${TREE_VERSION} private ${PRIVATE_VERSION}`;
   const found = match === null ? JSON.stringify(line.trim().slice(0, 100)) : line.trim();
-  if (match?.slice(2).join(' ') !== `${PROTOCOL_VERSION} ${TREE_VERSION} ${PRIVATE_VERSION}`) {
+  if (match?.slice(2, 5).join(' ') !== `${PROTOCOL_VERSION} ${TREE_VERSION} ${PRIVATE_VERSION}`) {
     throw new TemplatefsError('ENGINE_MISMATCH', `the engine ${binary} is ${found}; this templatefs needs ${wanted}`, {
       hint: 'build both together: npm run build (and see that TEMPLATEFS_ENGINE names no old engine)',
     });
   }
+  return { version: match[1] ?? '', stateVersion: match[5] === undefined ? null : Number(match[5]) };
 }
 
 let checked: string | undefined;
@@ -39,6 +47,13 @@ let checked: string | undefined;
 export async function findEngine(): Promise<string> {
   const binary = enginePath();
   if (checked === binary) return binary;
+  await askVersion(binary);
+  checked = binary;
+  return binary;
+}
+
+/** Asks an engine for its version. @throws ENGINE_FAILED when it does not run, ENGINE_MISMATCH */
+export async function askVersion(binary: string): Promise<EngineVersion> {
   let line: string;
   try {
     ({ stdout: line } = await promisify(execFile)(binary, ['--version'], { timeout: 10_000 }));
@@ -49,7 +64,5 @@ export async function findEngine(): Promise<string> {
       cause: error,
     });
   }
-  checkVersionLine(line, binary);
-  checked = binary;
-  return binary;
+  return checkVersionLine(line, binary);
 }

@@ -13,6 +13,10 @@ export interface EngineFile {
   readonly holder: number;
   readonly worker: number;
   readonly mountpoint: string;
+  /** null: an engine from before it said so. */
+  readonly version: string | null;
+  /** The form of its shared state: docs/protocols/handover.md. null: it cannot hand its root over. */
+  readonly stateVersion: number | null;
   readonly boot: string;
   /** `yes` or `no: REASON`. */
   readonly passthrough: string;
@@ -52,6 +56,8 @@ export function parseEngineFile(text: string, file: string): EngineFile {
     holder: number('holder'),
     worker: number('worker'),
     mountpoint: values.get('mountpoint') ?? '',
+    version: values.get('version') ?? null,
+    stateVersion: Number.isNaN(number('state')) ? null : number('state'),
     boot: values.get('boot') ?? '',
     passthrough: values.get('passthrough') ?? 'no: the engine does not say',
     connection: Number.isNaN(number('connection')) ? null : number('connection'),

@@ -59,6 +59,7 @@ export async function containerInfo(context: ServiceContext, name: string): Prom
     ostemplate: record.template,
     state: engine === null ? 'stopped' : 'mounted',
     root: engine?.mountpoint ?? null,
+    engineVersion: engine?.version ?? null,
     apptemplates: [],
     privateBytes: sums.allocatedBytes,
     privateFiles: sums.files,

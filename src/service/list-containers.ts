@@ -9,6 +9,8 @@ export interface ContainerSummary {
   readonly state: 'mounted' | 'stopped';
   /** The mount point; null while it is stopped. */
   readonly root: string | null;
+  /** Of the engine that serves the root; null while it is stopped. */
+  readonly engineVersion: string | null;
 }
 
 /** All containers, by name. Reads only. @throws BAD_CATALOG, IO_ERROR */
@@ -24,6 +26,7 @@ export async function listContainers(context: ServiceContext): Promise<Container
         ostemplate: template,
         state: mounted ? ('mounted' as const) : ('stopped' as const),
         root: mounted ? found.engine.mountpoint : null,
+        engineVersion: mounted ? found.engine.version : null,
       };
     }),
   );

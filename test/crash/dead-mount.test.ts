@@ -45,7 +45,7 @@ describe('holder and worker killed', () => {
     await agent.call('fsync', fd);
     await killEngine(store, 'c1');
     expect(await agent.errno('lstat', join(root, 'data/new'))).toBe('ENOTCONN');
-    expect(await store.json('list')).toEqual([{ name: 'c1', ostemplate: 't', state: 'stopped', root: null }]);
+    expect(await store.json('list')).toEqual([{ name: 'c1', ostemplate: 't', state: 'stopped', root: null, engineVersion: null }]);
     expect(await store.info('c1')).toMatchObject({ state: 'stopped', root: null, enginePid: null, stale: expect.stringContaining('gone') as string });
     // Commands that only read leave it; they work all the same.
     await store.ok('diff', 'c1');
@@ -83,6 +83,31 @@ describe('holder and worker killed', () => {
     if (command[0] === 'exec') expect(ended.stdout).toBe('from the template\n');
     expect(scratch.mounts().filter(({ mountpoint }) => mountpoint.startsWith(store.path))).toEqual([]);
     expect(existsSync(join(store.path, 'run/c1/engine'))).toBe(false);
+  });
+
+  test('all kinds of commands at once find it: those that read say so, one mounts, the others find it mounted', async () => {
+    const store = await storeWith('c1', 'c2');
+    const root = await store.mount('c1');
+    const other = await store.mount('c2');
+    await killEngine(store, 'c1');
+    const commands = [['list'], ['info', 'c1'], ['stats'], ['mount', 'c1'], ['diff', 'c1'], ['mount', 'c1'], ['exec', 'c1', '--', '/bin/cat', '/data/file'], ['mount', 'c1'], ['info', 'c2'], ['verify']];
+    const ended = await Promise.all(commands.map((command) => store.run(['--wait', '60', ...command])));
+    for (const [index, { status, stderr }] of ended.entries()) expect(status, `${commands[index]?.join(' ')}: ${stderr}`).toBe(0);
+    expect(readFileSync(join(root, 'data/file'), 'utf8')).toBe('from the template\n');
+    expect(scratch.mounts().filter(({ mountpoint }) => mountpoint === root)).toHaveLength(1);
+    expect(scratch.processes().filter(({ command }) => command.includes(store.path))).toHaveLength(4);
+    // Who ends it and who mounts it at once agree on one of the two.
+    await killEngine(store, 'c1');
+    await Promise.all([store.ok('--wait', '60', 'umount', 'c1'), store.ok('--wait', '60', 'mount', 'c1'), store.ok('--wait', '60', 'umount', 'c1')]);
+    await store.ok('umount', 'c1');
+    await killEngine(store, 'c2');
+    const [destroyed, mounted] = await Promise.all([store.run(['--wait', '60', 'destroy', 'c2', '--force']), store.run(['--wait', '60', 'mount', 'c2'])]);
+    expect(destroyed.status, destroyed.stderr).toBe(0);
+    expect([0, 10], mounted.stderr).toContain(mounted.status);
+    expect(existsSync(other)).toBe(false);
+    expect(scratch.mounts().filter(({ mountpoint }) => mountpoint.startsWith(store.path))).toEqual([]);
+    expect(scratch.processes().filter(({ command }) => command.includes(store.path))).toEqual([]);
+    await store.expectSound();
   });
 
   test('at a mount point of the user’s', async () => {

@@ -1,45 +1,18 @@
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { PYTHON, supportFile } from '../support/project.js';
 import { buildRoot } from '../support/roots.js';
 import { useScratch } from '../support/scratch.js';
+import { startLoad } from '../support/start-load.js';
 
 /** TEMPLATEFS_CRASH_KILLS makes it longer. */
 const KILLS = Number(process.env['TEMPLATEFS_CRASH_KILLS'] ?? 40);
 
 const scratch = useScratch();
-
-interface LoadResult {
-  readonly operations: number;
-  /** Threads that did almost nothing. */
-  readonly idle: readonly number[];
-  readonly errors: readonly string[];
-  readonly wrong: readonly string[];
-}
-
-/** Starts load.py and returns when it is under way. */
-async function startLoad(root: string): Promise<{ stop: () => Promise<LoadResult>; kill: () => void }> {
-  const child = spawn(PYTHON, [supportFile('load.py'), root], { stdio: 'pipe' });
-  let stdout = '';
-  let stderr = '';
-  child.stdout.on('data', (text: Buffer) => (stdout += text.toString()));
-  child.stderr.on('data', (text: Buffer) => (stderr += text.toString()));
-  const ended = new Promise((resolve) => child.once('close', resolve));
-  await expect.poll(() => stdout + stderr, { timeout: 20_000 }).toBe('ready\n');
-  return {
-    kill: () => child.kill('SIGKILL'),
-    async stop() {
-      child.stdin.end();
-      await Promise.race([ended, sleep(90_000, undefined, { ref: false })]);
-      const line = stdout.trim().split('\n').at(-1) ?? '';
-      if (!line.startsWith('{')) throw new Error(`the load gave no result: ${stderr}`);
-      return JSON.parse(line) as LoadResult;
-    },
-  };
-}
 
 describe('a worker that is killed at random under load', () => {
   test.each([
@@ -98,5 +71,40 @@ describe('a worker that is killed at random under load', () => {
     for (let kill = 0; kill < 60; kill += 1) await store.killWorker('c1');
     expect((await store.info('c1')).engineRestarts).toBe(60);
     expect(readFileSync(join(root, 'usr/lib/file'), 'utf8')).toBe('from the template\n');
+  });
+});
+
+describe('a request that crashes each worker that gets it', () => {
+  test('is answered with an I/O error, and the rest of the root goes on', async () => {
+    const store = scratch.makeStore();
+    await store.make(await buildRoot(scratch.path('template')), 'c1');
+    const root = await store.mount('c1');
+    const holder = Number(store.engineFile('c1').get('holder'));
+    // In a folder that is private already, a look-up does statx(2) of the name.
+    mkdirSync(join(root, 'data/before'));
+    const call = process.arch === 'x64' ? 332 : 291;
+    const tracer = spawn(PYTHON, [supportFile('crash_at_call.py'), String(holder), String(call), 'deadly'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    let said = '';
+    tracer.stdout.on('data', (text: Buffer) => (said += text.toString()));
+    try {
+      await expect.poll(() => said, { timeout: 20_000 }).toMatch(/^ready/);
+      // Meanwhile others work on.
+      const load = await startLoad(root);
+      try {
+        await expect(stat(join(root, 'data/deadly'))).rejects.toMatchObject({ code: 'EIO' });
+        expect(await load.stop()).toMatchObject({ errors: [], wrong: [] });
+      } finally {
+        load.kill();
+      }
+      expect(said.match(/crashed/g)).toHaveLength(5);
+      expect(await store.info('c1')).toMatchObject({ state: 'mounted', engineRestarts: 5 });
+      await mkdir(join(root, 'data/another'));
+      expect(readFileSync(join(store.path, 'run/c1/log'), 'utf8')).toMatch(/5 workers of c1 crashed at one request \(opcode 1\), which is answered EIO/);
+    } finally {
+      tracer.kill('SIGKILL');
+    }
+    await mkdir(join(root, 'data/deadly'));
+    await store.ok('umount', 'c1');
+    await store.expectSound();
   });
 });

@@ -21,6 +21,7 @@ export interface ContainerState {
   readonly passthrough: boolean | null;
   readonly passthroughReason: string | null;
   readonly engineRestarts: number | null;
+  readonly engineVersion: string | null;
   readonly privateFiles: number;
   readonly privateBytes: number;
   readonly links: number;

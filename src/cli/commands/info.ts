@@ -30,7 +30,7 @@ function infoText(info: ContainerInfo): string {
     ['ostemplate', info.ostemplate],
     ['state', info.state],
     ['root', info.root],
-    ['engine', info.enginePid === null ? null : `pid ${info.enginePid}, ${info.engineRestarts ?? 'unknown'} restarts`],
+    ['engine', info.enginePid === null ? null : `${info.engineVersion ?? 'unknown version'}, pid ${info.enginePid}, ${info.engineRestarts ?? 'unknown'} restarts`],
     ['passthrough', info.passthrough === null ? null : passthrough],
     ['private', `${formatSize(info.privateBytes)} in ${info.privateFiles} files`],
     ['links', String(info.links)],

@@ -13,7 +13,7 @@ describe('exit statuses', () => {
     expect(byStatus(10)).toEqual(['CONTAINER_NOT_FOUND', 'PACKAGE_NOT_FOUND', 'TEMPLATE_NOT_FOUND']);
     expect(byStatus(11)).toEqual(['BUSY', 'CONTAINER_MOUNTED', 'TEMPLATE_IN_USE']);
     expect(byStatus(12)).toEqual(['BAD_CATALOG', 'BAD_TREE', 'INTEGRITY']);
-    expect(byStatus(13)).toEqual(['ENGINE_FAILED', 'ENGINE_MISMATCH', 'FUSE_UNAVAILABLE']);
+    expect(byStatus(13)).toEqual(['ENGINE_FAILED', 'ENGINE_MISMATCH', 'ENGINE_STATE_MISMATCH', 'FUSE_UNAVAILABLE']);
     expect(byStatus(14)).toEqual(['PACKAGE_MANAGER_FAILED']);
     expect(byStatus(130)).toEqual(['INTERRUPTED']);
   });

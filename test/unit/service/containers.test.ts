@@ -45,7 +45,7 @@ asRoot('create and destroy', () => {
       name: 'c1', template: 't', tree: created.tree, created: created.created, shared: null, ids: null, quotaSizeBytes: 1024, other: [],
     });
     expect(readdirSync(paths.privateArea('c1')).sort()).toEqual(['container', 'inodes', 'root', 'staging']);
-    expect(await listContainers(context)).toEqual([{ name: 'c1', ostemplate: 't', state: 'stopped', root: null }]);
+    expect(await listContainers(context)).toEqual([{ name: 'c1', ostemplate: 't', state: 'stopped', root: null, engineVersion: null }]);
     expect(await containerInfo(context, 'c1')).toMatchObject({ state: 'stopped', privateFiles: 0, enginePid: null, quota: { sizeBytes: 1024, inodes: null, usedBytes: 0, usedInodes: 1, enforcedBy: 'engine' }, stale: null });
 
     expect(await destroyContainer(context, { name: 'c1', dryRun: true })).toMatchObject({ destroyed: false });
