@@ -93,7 +93,8 @@ describe('what a container does very often', () => {
     const root = await store.mountEngine('c1', '--max-nodes', String(MAX_NODES));
     const before = await lookAt(store, 'c1');
     for (const verb of ['missing', 'xattrs', 'locks', 'links', 'files', 'look', 'opens', 'list']) {
-      await exhaust(verb, root, COUNT);
+      // The kernel keeps the locks of a file in a list, which it goes through for each new one.
+      await exhaust(verb, root, verb === 'locks' ? Math.min(COUNT, 5000) : COUNT);
       const after = await lookAt(store, 'c1');
       if (IS_LONG) process.stdout.write(`${verb} ${COUNT}: ${JSON.stringify(after)}\n`);
       // Nobody holds any of them, so the kernel forgets them when it is asked to.
