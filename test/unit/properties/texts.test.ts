@@ -91,7 +91,7 @@ describe('the small files of a store', () => {
         const text = (magic: string, all: typeof container): Buffer => changed(Buffer.from(formatKeyValues([{ key: magic, value: '1' }, ...all])), change);
         writeFileSync(paths.containerFile('c1'), text('templatefs-container', container));
         writeFileSync(paths.templateRecord('t1'), text('templatefs-template', template));
-        const result = orRefused(['INTEGRITY', 'BAD_CATALOG'], () => rebuildCatalog({ paths, treeSummary: () => ({ files: 1, bytes: 1 }) }));
+        const result = orRefused(['INTEGRITY', 'BAD_CATALOG'], () => rebuildCatalog({ paths, treeSummary: () => ({ files: 1, bytes: 1 }), mountpointOf: () => null }));
         expect(result).toBeDefined();
       }),
       runs(10),
