@@ -37,6 +37,7 @@ bool Errands::take() {
 void Errands::unmount(bool force) {
     child_ = ::fork();
     if (child_ == 0) {
+        keep_no_lock();
         const int flags = force ? MNT_FORCE | MNT_DETACH : UMOUNT_NOFOLLOW;
         ::_exit(::umount2(parts_.mountpoint.c_str(), flags) == 0 ? 0 : errno);
     }
@@ -52,6 +53,7 @@ void Errands::drop_pages(std::span<const std::byte> message) const {
     const pid_t child = ::fork();
     if (child == 0) {
         if (::fork() != 0) ::_exit(0);
+        keep_no_lock();
         DropPages request;
         std::memcpy(&request, message.data(), sizeof request);
         for (size_t at = sizeof request; at + sizeof(uint64_t) <= message.size(); at += sizeof(uint64_t)) {
@@ -71,6 +73,9 @@ void Errands::drop_pages(std::span<const std::byte> message) const {
     }
     if (child > 0) (void)::waitpid(child, nullptr, 0);
 }
+
+// A child that ends a moment after the holder would have the container look mounted.
+void Errands::keep_no_lock() const { ::close(parts_.area_lock.get()); }
 
 void Errands::answer_ended() {
     if (child_ == 0) return;

@@ -30,6 +30,7 @@ private:
     void drop_pages(std::span<const std::byte> message) const;
     void answer_ended();
     void send(int32_t error) const;
+    void keep_no_lock() const;  // in a child
 
     const EngineParts& parts_;
     pid_t child_ = 0;  // that unmounts

@@ -131,7 +131,7 @@ describe('engine upgrade', () => {
       broken = scratch.path('engine-script');
       writeFileSync(broken, `#!/bin/sh\nexec ${ours} "$@"\n`, { mode: 0o755 });
     } else if (kind === 'verb') broken = withVersion('engine-without-verb', '0.1.7', ['\0resume\0', '\0rezume\0']);
-    else broken = withVersion('engine-without-worker', '0.1.8', ['\0private\0', '\0privatf\0']);
+    else broken = withVersion('engine-without-worker', '0.1.8', ['\0/dev/null\0', '\0/dev/nulx\0']);
     await store.refuses(['engine', 'upgrade', 'c1', '--engine', broken], { status: 13, code: 'ENGINE_FAILED', message });
     expect(serving(store)).toMatchObject({ holder: before.holder, version });
     if (kind !== 'worker') expect(serving(store)).toEqual(before);
