@@ -27,8 +27,13 @@ class EngineRoot:
         self.mounted = True
 
     def _state(self):
-        with open(f'{self.store}/run/{self.name}/engine') as f:
-            return dict(line.rstrip('\n').split(' ', 1) for line in f)
+        run = f'{self.store}/run/{self.name}'
+        try:
+            with open(f'{run}/engine') as f:
+                return dict(line.rstrip('\n').split(' ', 1) for line in f)
+        except FileNotFoundError:
+            with open(f'{run}/log') as f:
+                raise RuntimeError(f'the engine of {self.name} has given up: {f.read()[-2000:]}') from None
 
     def umount(self):
         holder = int(self._state()['holder'])
