@@ -59,7 +59,8 @@ Result<bool> Root::settle_step(const Intent& intent) {
         case IntentKind::OwnContent: {
             Node* node = nodes_.find_ino(intent.ino);
             if (node == nullptr) return false;
-            PinnedPlace place = TRY(this->place(*node));
+            const PinnedPlace pinned = TRY(this->place(*node));
+            const Place place = pinned;
             const NodeInfo info = TRY(node_info(place));
             if (info.is_link()) {
                 // Cut short while content was copied in: the file is still what it was.
