@@ -240,20 +240,12 @@ Result<DirRef> Root::dir(Node& node) {
 }
 
 Result<PinnedPlace> Root::place(Node& node) {
-    PinnedPlace place;
-    if ((node.flags & kNodeIndexed) != 0) {
-        place.folder = area_.inodes();
-        std::memcpy(place.own_name, InodeName(node.ino).text, sizeof place.own_name);
-    } else if (node.nodeid == kRootNodeid) {
-        place.folder = area_.root();
-        place.name = ".";
-    } else {
-        if (node.parent == 0) return Errno(ESTALE);
-        place.pin = TRY(dir(*nodes_.at(node.parent)));
-        place.folder = place.pin->fd.get();
-        place.name = nodes_.name(node).data();
-    }
-    return place;
+    if ((node.flags & kNodeIndexed) != 0) return PinnedPlace(area_.inodes(), InodeName(node.ino));
+    if (node.nodeid == kRootNodeid) return PinnedPlace(area_.root(), ".");
+    if (node.parent == 0) return Errno(ESTALE);
+    DirRef parent = TRY(dir(*nodes_.at(node.parent)));
+    const int folder = parent->fd.get();
+    return PinnedPlace(folder, nodes_.name(node).data(), std::move(parent));
 }
 
 // What a truncation that was cut short, or a power loss, left: the host inode and its xattr do not agree.

@@ -55,14 +55,21 @@ struct Child {
     HostStat stat{};                  // of the private entry
 };
 
-// Where a private file lies on the host, with what keeps that valid.
-struct PinnedPlace {
-    DirRef pin;
-    int folder = -1;
-    const char* name = nullptr;
-    char own_name[20] = {};
+// Where a private file lies on the host, with what keeps that valid. It must outlive the Place it is read as.
+class PinnedPlace {
+public:
+    // A name in `folder`, which the caller keeps.
+    PinnedPlace(int folder, const char* name, DirRef pin = {}) : pin_(std::move(pin)), folder_(folder), name_(name) {}
+    // A name that is this object's own.
+    PinnedPlace(int folder, const InodeName& name) : folder_(folder), own_(name) {}
 
-    operator Place() const { return {folder, name != nullptr ? name : own_name}; }
+    operator Place() const { return {folder_, name_ != nullptr ? name_ : own_->text}; }
+
+private:
+    DirRef pin_;
+    int folder_;
+    const char* name_ = nullptr;
+    std::optional<InodeName> own_{};
 };
 
 struct Attributes {

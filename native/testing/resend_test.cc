@@ -139,6 +139,40 @@ TEST_CASE("a request that was read and not done is done when it is sent again") 
     CHECK(b.serve(FUSE_MKNOD, 1, 12, Bench::make_arguments("new")).error() == EEXIST);
 }
 
+TEST_CASE("a worker that takes over in the middle of a copy-up finds a file with several names") {
+    if (!is_root()) return;
+    Bench b;
+    b.init();
+    const uint64_t motd = b.tree.node_of("/etc/motd") + 1u;
+    fuse_link_in link{};
+    link.oldnodeid = motd;
+    REQUIRE(b.serve(FUSE_LINK, 1, 10, std::string(reinterpret_cast<const char*>(&link), sizeof link) + std::string("second\0", 7)).error() == 0);
+    const Node* node = b.root->nodes().find(motd);
+    REQUIRE(node != nullptr);
+    REQUIRE((node->flags & kNodeIndexed) != 0);
+    Intent step{};
+    step.kind = IntentKind::OwnContent;
+    step.ino = node->ino;
+
+    std::string_view content = "welcome\n";
+    SUBCASE("which is still a link") {
+        step.stat = host_stat(b.root->place(*b.root->nodes().find(motd)).take()).take();
+    }
+    SUBCASE("whose new content is there, but not noted") {
+        File file = b.root->file(motd).take();
+        REQUIRE(b.root->own_content(file, true).ok());
+        content = "";
+    }
+    b.state->arm(step);
+    b.worker(false);
+
+    File file = b.root->file(motd).take();
+    CHECK(b.root->has_own_content(file) == content.empty());
+    CHECK(b.root->attributes(file).take().size == content.size());
+    CHECK(b.root->attributes(file).take().nlink == 2);
+    CHECK(b.serve(FUSE_LOOKUP, 1, 12, std::string("second\0", 7)).error() == 0);
+}
+
 TEST_CASE("messages that are none are not answered, or by an error") {
     if (!is_root()) return;
     Bench b;

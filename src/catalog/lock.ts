@@ -5,7 +5,7 @@ import Database from 'better-sqlite3';
 import { TemplatefsError, errnoOf, storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { isAlive, ownIdentity, type ProcessIdentity } from './process-identity.js';
-import { makeFolder } from './write-file-durably.js';
+import { makeFolder } from '../store/write-file-durably.js';
 
 /*
  * Locks between commands. A lock must vanish with its holder, whatever kills it, so it has to be one that the kernel

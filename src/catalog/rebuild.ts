@@ -8,7 +8,7 @@ import { readContainerFile, type ContainerFile } from './container-file.js';
 import { migrate } from './migrations.js';
 import type { TemplateRecord } from './records.js';
 import { formatTemplateFile, readTemplateFile } from './template-file.js';
-import { syncFolder, writeFileDurably } from './write-file-durably.js';
+import { syncFolder, writeFileDurably } from '../store/write-file-durably.js';
 
 export interface RebuildResult {
   readonly templates: string[];

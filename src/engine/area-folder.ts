@@ -1,6 +1,6 @@
 import { statSync, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { makeFolder } from '../catalog/write-file-durably.js';
+import { makeFolder } from '../store/write-file-durably.js';
 import { runEngine } from './run-engine.js';
 
 /** BTRFS_SUPER_MAGIC */

@@ -1,7 +1,7 @@
 import { formatTemplateFile, readTemplateFile } from '../catalog/template-file.js';
 import { HeldLocks } from '../catalog/lock.js';
 import type { Catalog } from '../catalog/catalog.js';
-import { makeFolder, writeFileDurably } from '../catalog/write-file-durably.js';
+import { makeFolder, writeFileDurably } from '../store/write-file-durably.js';
 import { TemplatefsError } from '../core/errors.js';
 import { checkTemplateName } from '../core/names.js';
 import type { SharedPaths } from '../core/shared-paths.js';

@@ -1,11 +1,11 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import type { Catalog } from '../catalog/catalog.js';
 import { HeldLocks } from '../catalog/lock.js';
 import { readContainerFile } from '../catalog/container-file.js';
 import { formatTemplateFile, readTemplateFile, type TemplateFile } from '../catalog/template-file.js';
-import { writeFileDurably } from '../catalog/write-file-durably.js';
+import { writeFileDurably } from '../store/write-file-durably.js';
 import type { TemplateRecord } from '../catalog/records.js';
-import { errnoOf } from '../core/errors.js';
+import { namesIn } from '../store/folder-names.js';
 import { lock, openForWriting, type ServiceContext } from './context.js';
 import { MEND, REBUILD, reason, type StoreProblem } from './store-problem.js';
 
@@ -48,14 +48,8 @@ function templateProblem(context: ServiceContext, row: TemplateRecord): CatalogP
 function unknownAreas(context: ServiceContext, catalog: Catalog): CatalogProblem[] {
   const { paths } = context;
   const known = new Set(catalog.containers().map(({ name }) => name));
-  let names: string[] = [];
-  try {
-    names = readdirSync(paths.privateAreas);
-  } catch (error) {
-    if (errnoOf(error) !== 'ENOENT') throw error;
-  }
   const busy = new Set(catalog.journal().map(({ subject }) => subject));
-  return names
+  return namesIn(paths.privateAreas)
     .filter((name) => !name.startsWith('.') && !known.has(name) && !busy.has(name))
     .map((name) => ({
       kind: 'container', name, problem: 'the catalog does not know it', repair: REBUILD,

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Catalog } from '../catalog/catalog.js';
 import { HeldLocks } from '../catalog/lock.js';
-import { syncFolder } from '../catalog/write-file-durably.js';
+import { syncFolder } from '../store/write-file-durably.js';
 import { TemplatefsError, storeWriteError } from '../core/errors.js';
 import { forgetBroken, listBroken } from '../store/broken-objects.js';
 import { removeGarbage, strangersInStaging, unmarkedObjects, unmarkedTrees, type Garbage, type Marks } from '../store/collect-garbage.js';

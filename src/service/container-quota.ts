@@ -1,6 +1,6 @@
 import { readContainerFile, formatContainerFile, type ContainerFile } from '../catalog/container-file.js';
 import { HeldLocks } from '../catalog/lock.js';
-import { writeFileDurably } from '../catalog/write-file-durably.js';
+import { writeFileDurably } from '../store/write-file-durably.js';
 import { TemplatefsError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { engineState, settledEngineState } from '../engine/engine-state.js';

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Catalog } from '../catalog/catalog.js';
 import { acquireLock, type HeldLock, type LockOptions } from '../catalog/lock.js';
-import { makeFolder, syncFolder } from '../catalog/write-file-durably.js';
+import { makeFolder, syncFolder } from '../store/write-file-durably.js';
 import { TemplatefsError, storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { recoverJournal } from './journal.js';

@@ -2,7 +2,7 @@ import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatContainerFile } from '../catalog/container-file.js';
 import { HeldLocks } from '../catalog/lock.js';
-import { makeFolder, syncFolder, writeFileDurably } from '../catalog/write-file-durably.js';
+import { makeFolder, syncFolder, writeFileDurably } from '../store/write-file-durably.js';
 import { TemplatefsError } from '../core/errors.js';
 import type { IdMaps } from '../core/id-map.js';
 import { checkContainerName } from '../core/names.js';

@@ -8,7 +8,7 @@ import { HeldLocks, acquireLock } from '../catalog/lock.js';
 import { isAlive } from '../catalog/process-identity.js';
 import type { JournalEntry, JournalOperation } from '../catalog/records.js';
 import { readTemplateFile } from '../catalog/template-file.js';
-import { syncFolder } from '../catalog/write-file-durably.js';
+import { syncFolder } from '../store/write-file-durably.js';
 import { TemplatefsError, storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { isSubvolume, removeSubvolume } from '../engine/area-folder.js';

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import type { Catalog } from '../catalog/catalog.js';
 import { HeldLocks, acquireLock, removeLockFile } from '../catalog/lock.js';
 import { processStart } from '../catalog/process-identity.js';
-import { TemplatefsError, errnoOf } from '../core/errors.js';
+import { TemplatefsError } from '../core/errors.js';
+import { namesIn } from '../store/folder-names.js';
 import { removeRunFiles } from '../engine/clean-dead-engine.js';
 import { engineState } from '../engine/engine-state.js';
 import { staleStaging } from '../store/staging.js';
@@ -16,15 +17,6 @@ export interface Leftover {
   readonly allocatedBytes: number;
   /** @returns false if somebody is at it after all */
   readonly remove: () => Promise<boolean>;
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw error;
-  }
 }
 
 /** Space of a file or a folder with all that is in it. Names are bytes. */

@@ -1,8 +1,8 @@
-import { lstatSync, readdirSync, statSync } from 'node:fs';
+import { lstatSync, statSync } from 'node:fs';
 import type { Catalog } from '../catalog/catalog.js';
 import { readContainerFile } from '../catalog/container-file.js';
 import { readTemplateFile } from '../catalog/template-file.js';
-import { errnoOf } from '../core/errors.js';
+import { namesIn } from '../store/folder-names.js';
 import { askEngine, containersWithSocket } from '../engine/running-engines.js';
 import { scanPrivateArea } from '../engine/scan.js';
 import { markTree, type Marks } from '../store/collect-garbage.js';
@@ -26,15 +26,6 @@ const SCAN_TRIES = 5;
 export interface Doubt {
   readonly name: string;
   readonly reason: string;
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw error;
-  }
 }
 
 /**

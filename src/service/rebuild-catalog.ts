@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { HeldLocks } from '../catalog/lock.js';
 import { rebuildCatalog as rebuild, type RebuildResult } from '../catalog/rebuild.js';
-import { makeFolder } from '../catalog/write-file-durably.js';
+import { makeFolder } from '../store/write-file-durably.js';
 import { engineState } from '../engine/engine-state.js';
 import { TreeReader } from '../store/tree-reader.js';
 import { lock, requireRoot, type ServiceContext } from './context.js';

@@ -1,4 +1,4 @@
-import { removeFileDurably } from '../catalog/write-file-durably.js';
+import { removeFileDurably } from '../store/write-file-durably.js';
 import { HeldLocks } from '../catalog/lock.js';
 import type { Catalog } from '../catalog/catalog.js';
 import { TemplatefsError } from '../core/errors.js';

@@ -1,8 +1,9 @@
-import { closeSync, constants, existsSync, fsyncSync, openSync, readFileSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoOf, storeWriteError } from '../core/errors.js';
 import { formatKeyValues, parseKeyValues } from '../core/key-value-text.js';
 import type { StorePaths } from '../core/store-paths.js';
+import { syncFolder, writeFileDurably } from './write-file-durably.js';
 import type { ExpectedContent } from './content-sums.js';
 import { makeFolders } from './make-folders.js';
 import { formatObjectId, objectPathIn, parseObjectId, type ObjectId } from './object-id.js';
@@ -109,24 +110,14 @@ export function forgetBroken(paths: StorePaths, id: ObjectId): void {
 
 function writeNote(broken: string, note: BrokenNote): void {
   const path = notePath(broken, note.id);
-  const temporary = `${path}.tmp-${process.pid}`;
-  const text = formatKeyValues([
+  writeFileDurably(path, formatKeyValues([
     { key: MAGIC, value: '1' },
     { key: 'object', value: formatObjectId(note.id) },
     ...(note.size === undefined ? [] : [{ key: 'size', value: String(note.size) }]),
     ...(note.sum === undefined ? [] : [{ key: 'sha256', value: note.sum.toString('hex') }]),
     { key: 'found', value: note.found },
     { key: 'problem', value: note.problem },
-  ]);
-  const fd = openSync(temporary, 'w', 0o600);
-  try {
-    writeSync(fd, text);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  renameSync(temporary, path);
-  syncFolder(broken);
+  ]));
 }
 
 function renameIfThere(from: string, to: string): boolean {
@@ -136,14 +127,5 @@ function renameIfThere(from: string, to: string): boolean {
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return false;
     throw error;
-  }
-}
-
-function syncFolder(folder: string): void {
-  const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }

@@ -1,7 +1,8 @@
-import { lstatSync, readdirSync, unlinkSync, type Stats } from 'node:fs';
+import { lstatSync, unlinkSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
+import { namesIn } from './folder-names.js';
 import { treeDigests } from './content-sums.js';
 import { listObjects } from './list-objects.js';
 import { formatObjectId } from './object-id.js';
@@ -77,13 +78,4 @@ export function strangersInStaging(paths: StorePaths): string[] {
   return namesIn(paths.staging)
     .filter((name) => !/^(?:objects|tree|sums)-[0-9]+-[0-9]+-[0-9a-f]+$/.test(name))
     .map((name) => join(paths.staging, name));
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw error;
-  }
 }

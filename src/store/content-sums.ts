@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
-import { closeSync, constants, fsyncSync, openSync, readFileSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, constants, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { errnoOf, storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
+import { syncFolder } from './write-file-durably.js';
+import { namesIn } from './folder-names.js';
 import { makeFolders } from './make-folders.js';
 import { formatObjectId, type ObjectReference } from './object-id.js';
 import { ensureStaging, stagingPath } from './staging.js';
@@ -156,19 +158,5 @@ export function expectedContents(paths: StorePaths, wanted: ReadonlySet<string>)
 
 /** The digests of all trees of a store, sorted. */
 export function treeDigests(paths: StorePaths): string[] {
-  try {
-    return readdirSync(paths.trees).filter((name) => /^[0-9a-f]{64}$/.test(name)).sort();
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw error;
-  }
-}
-
-function syncFolder(folder: string): void {
-  const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
+  return namesIn(paths.trees).filter((name) => /^[0-9a-f]{64}$/.test(name)).sort();
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { chmodSync, chownSync, closeSync, constants, fstatSync, fsyncSync, ftruncateSync, linkSync, lstatSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { errnoOf } from '../core/errors.js';
+import { syncFolder } from './write-file-durably.js';
 import { asidePath, type BrokenNote } from './broken-objects.js';
 import { readFully } from './compare-content.js';
 import { makeFolders } from './make-folders.js';
@@ -100,14 +101,5 @@ function holds(fd: number, wanted: Buffer, buffer: Buffer, at: number): boolean 
     return count === wanted.length && wanted.compare(buffer, 0, count) === 0;
   } catch {
     return false;
-  }
-}
-
-function syncFolder(folder: string): void {
-  const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { errnoOf, storeWriteError } from '../core/errors.js';
+import { storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
+import { namesIn } from './folder-names.js';
 import { makeFolders } from './make-folders.js';
 import { STAGING_PARTS } from './worker-messages.js';
 
@@ -48,21 +49,12 @@ export async function removeStaleStaging(paths: StorePaths): Promise<string[]> {
 
 /** What processes that are gone left in staging. */
 export function staleStaging(paths: StorePaths): string[] {
-  return readNames(paths.staging)
+  return namesIn(paths.staging)
     .filter((name) => {
       const match = NAME.exec(name);
       return match?.[1] !== undefined && processStart(Number(match[1])) !== match[2];
     })
     .map((name) => join(paths.staging, name));
-}
-
-function readNames(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw error;
-  }
 }
 
 /**

@@ -1,6 +1,7 @@
 import { closeSync, constants, fsyncSync, linkSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { errnoOf, storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
+import { syncFolder } from './write-file-durably.js';
 import { filesEqual } from './compare-content.js';
 import type { Hierarchy } from './hierarchy.js';
 import { makeFolders } from './make-folders.js';
@@ -52,14 +53,5 @@ function linkUnlessTaken(staged: string, file: string): boolean {
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') return false;
     throw error;
-  }
-}
-
-function syncFolder(folder: string): void {
-  const fd = openSync(folder, constants.O_RDONLY | constants.O_DIRECTORY);
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }

@@ -20,11 +20,13 @@ process.stdin.resume();
 
 /** A real process that holds a lock until it reads a byte. */
 async function holder(paths: StorePaths, name: string, mode: LockMode): Promise<ChildProcess> {
-  const sources = compiledSources('core', 'catalog');
+  const sources = compiledSources('core', 'store', 'catalog');
   writeFileSync(join(sources, 'holder.js'), HOLDER);
   const child = spawn(process.execPath, [join(sources, 'holder.js'), paths.store, name, mode], { stdio: ['pipe', 'pipe', 'inherit'] });
   onTestFinished(() => void child.kill('SIGKILL'));
-  await once(child.stdout, 'data');
+  const ended = once(child, 'exit').then(() => { throw new Error('the holder ended before it held the lock'); });
+  await Promise.race([once(child.stdout, 'data'), ended]);
+  ended.catch(() => undefined);
   return child;
 }
 
