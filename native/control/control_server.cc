@@ -206,14 +206,10 @@ std::string ControlServer::broken(std::span<const std::string_view> objects, int
     }
     std::string reply = FrameWriter().field("ok").field("opens", opens).take();
     if (nodeids.empty() || root_.fuse() < 0) return reply;
-    const uint32_t number = dropping_.number + 1;
+    const uint32_t number = ++errands_;
     dropping_ = Dropping{fd, number, 0, std::move(reply)};
-    for (size_t at = 0; at < nodeids.size(); at += kNodeidsPerMessage) {
-        const DropPages head{2, number};
-        const auto part = std::span(nodeids).subspan(at, std::min(kNodeidsPerMessage, nodeids.size() - at));
-        std::string message(reinterpret_cast<const char*>(&head), sizeof head);
-        message.append(reinterpret_cast<const char*>(part.data()), part.size_bytes());
-        if (::send(holder_, message.data(), message.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(message.size())) {
+    for (size_t at = 0; at < nodeids.size(); at += kNodeidsPerErrand) {
+        if (!ask(ErrandKind::DropPages, number, std::span(nodeids).subspan(at, std::min(kNodeidsPerErrand, nodeids.size() - at)))) {
             dropping_.client = -1;
             return error_frame("FAILED", std::strerror(errno));
         }
@@ -222,8 +218,14 @@ std::string ControlServer::broken(std::span<const std::string_view> objects, int
     return {};
 }
 
+bool ControlServer::ask(ErrandKind kind, uint32_t number, std::span<const uint64_t> nodeids) {
+    const Errand errand{kind, ::getpid(), number};
+    std::string message(reinterpret_cast<const char*>(&errand), sizeof errand);
+    message.append(reinterpret_cast<const char*>(nodeids.data()), nodeids.size_bytes());
+    return ::send(holder_, message.data(), message.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(message.size());
+}
+
 void ControlServer::pages_dropped(uint32_t number) {
-    // Others are answers to a worker that has died.
     if (number != dropping_.number || dropping_.left == 0 || --dropping_.left > 0) return;
     const int client = std::exchange(dropping_.client, -1);
     if (client >= 0) send_and_close(client, dropping_.reply);
@@ -263,38 +265,30 @@ std::string ControlServer::status() {
 }
 
 void ControlServer::ended() {
-    if (stopping_) finish_stop(0);
+    if (stopping_ != 0) finish_stop(0);
 }
 
 std::string ControlServer::stop(bool force, int fd) {
-    if (stopping_) return error_frame("BUSY", "it is being unmounted already");
-    const char how = force ? 1 : 0;
-    if (::send(holder_, &how, 1, MSG_NOSIGNAL) != 1) return error_frame("FAILED", std::strerror(errno));
-    stopping_ = true;
+    if (stopping_ != 0) return error_frame("BUSY", "it is being unmounted already");
+    const uint32_t number = ++errands_;
+    if (!ask(force ? ErrandKind::UnmountByForce : ErrandKind::Unmount, number)) return error_frame("FAILED", std::strerror(errno));
+    stopping_ = number;
     stop_client_ = fd;
     return {};
 }
 
 void ControlServer::holder_answered() {
-    PagesDropped dropped;
-    static_assert(sizeof dropped == 2 * sizeof(int32_t));
-    for (;;) {
-        const ssize_t size = ::recv(holder_, &dropped, sizeof dropped, 0);
-        if (size == sizeof dropped) {
-            pages_dropped(dropped.number);
-        } else if (size == sizeof(int32_t)) {
-            int32_t error;
-            std::memcpy(&error, &dropped, sizeof error);
-            // A worker that died may have been the one that asked: then nobody waits here.
-            if (stopping_) finish_stop(error);
-        } else {
-            return;
-        }
+    ErrandDone done;
+    while (::recv(holder_, &done, sizeof done, 0) == sizeof done) {
+        // A worker that has died may have asked: whoever waited for it has heard that it is gone.
+        if (done.errand.worker != ::getpid()) continue;
+        if (done.errand.kind == ErrandKind::DropPages) pages_dropped(done.errand.number);
+        else if (done.errand.number == stopping_) finish_stop(done.error);
     }
 }
 
 void ControlServer::finish_stop(int error) {
-    stopping_ = false;
+    stopping_ = 0;
     const int client = std::exchange(stop_client_, -1);
     if (client < 0) return;
     if (error == 0) send_and_close(client, FrameWriter().field("ok").take());

@@ -8,23 +8,11 @@
 #include <unordered_map>
 
 #include "base/unique_fd.h"
+#include "control/errand.h"
 #include "control/frame.h"
 #include "inode/root.h"
 
 namespace templatefs {
-
-// What the worker asks of its holder beyond unmounting. The kernel may wait for an answer of the worker before it drops a page,
-// so the worker must not wait for the kernel.
-struct DropPages {
-    uint32_t kind = 2;
-    uint32_t number = 0;
-    // nodeids follow, 8 bytes each
-};
-struct PagesDropped {
-    uint32_t number = 0;
-    int32_t error = 0;
-};
-inline constexpr size_t kNodeidsPerMessage = 1000;
 
 struct ControlContext {
     std::string container;
@@ -38,8 +26,7 @@ std::string passthrough_text(const StateHeader& header);
 class ControlServer {
 public:
     // `listener` is a listening, non-blocking socket; `epoll` gets the connections with their descriptor as data.
-    // `holder` leads to who can unmount: it is sent one byte, 0 or 1 (by force), and answers with an errno as int32, 0 done.
-    // It can also wait for the kernel to drop pages: DropPages and so many nodeids, which it answers with a PagesDropped.
+    // `holder` leads to who does errands: control/errand.h.
     ControlServer(Root& root, ControlContext context, int listener, int holder, int epoll);
 
     void accept();
@@ -63,6 +50,8 @@ private:
     std::string stop(bool force, int fd);
     std::string broken(std::span<const std::string_view> objects, int fd);
     std::string sound(std::span<const std::string_view> objects);
+    // false, with errno, if the holder could not be asked.
+    bool ask(ErrandKind kind, uint32_t number, std::span<const uint64_t> nodeids = {});
     void pages_dropped(uint32_t number);
     void finish_stop(int error);
     void send_and_close(int fd, const std::string& frame);
@@ -75,13 +64,14 @@ private:
 
     // The engine has to go on serving until the kernel lets go.
     int holder_;
-    bool stopping_ = false;
+    uint32_t errands_ = 0;  // number of the last one
+    uint32_t stopping_ = 0;  // number of the errand; 0: none
     int stop_client_ = -1;
 
     // A client that waits for pages to be dropped.
     struct Dropping {
         int client = -1;
-        uint32_t number = 0;  // of its request
+        uint32_t number = 0;  // of its errands, which have one
         size_t left = 0;      // answers to come
         std::string reply;
     };

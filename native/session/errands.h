@@ -1,16 +1,14 @@
 #pragma once
-// What a holder does for its confined worker: control/control_server.h says what is asked. A child does each: it may take long, the
+// What a holder does for its confined worker: control/errand.h says what is asked. A child does each: it may take long, the
 // kernel may have to ask the worker for something before it is done, and meanwhile the worker may die.
 
 #include <poll.h>
-#include <sys/types.h>
 
 #include <cstddef>
-#include <cstdint>
 #include <span>
 #include <vector>
 
-#include "base/unique_fd.h"
+#include "control/errand.h"
 #include "session/engine.h"
 
 namespace templatefs {
@@ -20,21 +18,17 @@ public:
     explicit Errands(const EngineParts& parts) : parts_(parts) {}
 
     // Appends what to wait for.
-    void watch(std::vector<pollfd>& fds) const;
-    // Takes what was asked, and answers what is done; waits for nothing.
+    void watch(std::vector<pollfd>& fds) const { fds.push_back({parts_.answers.get(), POLLIN, 0}); }
+    // Starts what was asked; waits for nothing.
     void step();
 
 private:
-    bool take();
-    void unmount(bool force);
-    void drop_pages(std::span<const std::byte> message) const;
-    void answer_ended();
-    void send(int32_t error) const;
-    void keep_no_lock() const;  // in a child
+    void start(const Errand& errand, std::span<const std::byte> nodeids) const;
+    int unmount(bool force) const;
+    void drop_pages(std::span<const std::byte> nodeids) const;
+    void answer(const Errand& errand, int error) const;
 
     const EngineParts& parts_;
-    pid_t child_ = 0;  // that unmounts
-    UniqueFd child_fd_;
 };
 
 }  // namespace templatefs

@@ -16,8 +16,9 @@ GONE_WAIT_S = 60
 class Command:
     """A command, what it needs before, and how to see whether it was done."""
 
-    def __init__(self, arguments, done, before=(), again=None, allowed=(), mounted=False):
+    def __init__(self, arguments, done, before=(), again=None, allowed=(), mounted=False, breaks=False):
         self.arguments, self.before, self.done, self.mounted = arguments, before, done, mounted
+        self.breaks = breaks  # an object, whose content the container keeps in a file of its own
         self.again = again or arguments
         self.allowed = allowed  # codes that say that it was done already
 
@@ -47,6 +48,24 @@ def has_container(job, volume, name):
     return any(entry['name'] == name for entry in job.cli(volume, 'list'))
 
 
+def has_garbage(job, volume):
+    found = job.cli(volume, 'gc', '--dry-run')
+    return found['objects'] > 0 or found['trees'] > 0
+
+
+def break_object(volume, rng):
+    """Flips bytes of an object. @returns its content as it was"""
+    objects = sorted(os.path.join(folder, name) for folder, _folders, names in os.walk(f'{volume.place}/store/objects') for name in names)
+    with open(rng.choice([path for path in objects if os.path.getsize(path) > 0]), 'r+b') as f:
+        content = f.read()
+        f.seek(rng.randrange(len(content)))
+        at = f.tell()
+        f.write(bytes(byte ^ 0x55 for byte in content[at:at + 5000]))
+        f.flush()
+        os.fsync(f.fileno())
+    return content
+
+
 def quota_of(job, volume, name):
     return job.cli(volume, 'quota', name)['sizeBytes']
 
@@ -64,6 +83,9 @@ def commands(job):
         'destroy': Command(['destroy', 'c'], lambda v: not has_container(job, v, 'c'), allowed=['CONTAINER_NOT_FOUND']),
         'quota': Command(['quota', 'c', '--size', big], lambda v: quota_of(job, v, 'c') == 100 << 20),
         'quota-mounted': Command(['quota', 'c', '--size', big], lambda v: quota_of(job, v, 'c') == 100 << 20, mounted=True),
+        'gc': Command(['gc'], lambda v: not has_garbage(job, v), before=[['template', 'import', 'new', tar], ['template', 'remove', 'new']]),
+        'repair-from-container': Command(['verify', '--repair'], lambda v: True, breaks=True),
+        'repair-from-source': Command(['verify', '--repair', '--source', tar], lambda v: True, breaks=True, mounted=True),
         'rebuild': Command(['catalog', 'rebuild'], lambda v: True),
         'mount': Command(['mount', 'c'], lambda v: True),
         'umount': Command(['umount', 'c'], lambda v: True, mounted=True),
@@ -88,7 +110,7 @@ class CommandCut:
         try:
             for arguments in command.before:
                 job.cli(volume, *arguments)
-            self.fill(engine, command.mounted)
+            self.fill(engine, command.mounted, break_object(volume, rng) if command.breaks else None)
             noise = start_noise(volume, rng)
             done = self.run_and_cut(volume, command)
         finally:
@@ -99,9 +121,14 @@ class CommandCut:
             volume.umount()
         self.look(volume, command, done)
 
-    def fill(self, engine, stays):
-        """What a container has written and made durable before the command."""
+    def fill(self, engine, stays, content):
+        """What a container has written and made durable before the command; with a file that holds `content`."""
         engine.mount()
+        if content is not None:
+            with open(f'{engine.path}/data/copy', 'wb') as f:
+                f.write(content)
+                f.flush()
+                os.fsync(f.fileno())
         with open(f'{engine.path}/usr/a/page', 'r+b') as f:
             f.write(b'changed')
             f.flush()
@@ -146,7 +173,8 @@ class CommandCut:
         try:
             if self.name == 'rebuild' and job.cli(volume, 'list', allowed=['BAD_CATALOG']) == 'BAD_CATALOG':
                 job.cli(volume, 'catalog', 'rebuild')
-            job.verify(volume)
+            if done or not command.breaks:
+                job.verify(volume)
             if done and not command.done(volume):
                 raise Failed(f'{self.name} said that it was done, and it is not')
             job.cli(volume, *command.again, allowed=command.allowed)

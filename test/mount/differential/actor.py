@@ -133,14 +133,22 @@ class Actor:
         """Keeps what a file held, if this descriptor may go on reading it when the file changes: see differences.py."""
         root.is_new = plain.is_new = False
         status = os.fstat(plain.fd)
-        is_reader = fcntl.fcntl(plain.fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY and stat.S_ISREG(status.st_mode)
-        if not is_reader or status.st_ino not in self.run.shared_inodes:
+        flags = fcntl.fcntl(plain.fd, fcntl.F_GETFL)
+        if flags & os.O_ACCMODE != os.O_RDONLY or not stat.S_ISREG(status.st_mode) or status.st_ino not in self.run.shared_inodes:
             return
-        fd = os.open(f'/proc/self/fd/{plain.fd}', os.O_RDONLY)  # it may be write-only or a bare path
-        try:
-            root.old = plain.old = os.pread(fd, KEEP_OLD, 0)
-        finally:
-            os.close(fd)
+        if not flags & os.O_PATH:
+            root.old = plain.old = os.pread(plain.fd, KEEP_OLD, 0)
+            return
+        # A bare path is opened to be read. Closing that ends this process's locks, so on both sides.
+        root.old = plain.old = [read_again(side.fd) for side in (root, plain)][1]
+
+
+def read_again(fd):
+    again = os.open(f'/proc/self/fd/{fd}', os.O_RDONLY)
+    try:
+        return os.pread(again, KEEP_OLD, 0)
+    finally:
+        os.close(again)
 
 
 class Failure(Exception):
