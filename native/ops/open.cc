@@ -9,9 +9,12 @@ namespace {
 
 bool opens_for_writing(uint32_t flags) { return (flags & O_ACCMODE) != O_RDONLY; }
 
+// How long attributes of a new file hold that is open for writing.
+constexpr uint32_t kJustMadeNs = 10'000'000;
+
 // Notes the open and decides how its data moves: by passthrough to the object or the private file, or through READ and
 // WRITE. All opens of one nodeid go the same way while any of them lives.
-Result<OpenOut> open_file(Root& root, File& file, uint32_t flags) {
+Result<OpenOut> open_file(Root& root, File& file, uint32_t flags, bool is_new = false) {
     const bool writable = opens_for_writing(flags);
     Node& node = *TRY(root.node_of(file));
     if ((node.flags & kNodeBroken) != 0) return Errno(EIO);
@@ -47,7 +50,7 @@ Result<OpenOut> open_file(Root& root, File& file, uint32_t flags) {
         const bool always_here = root.header().passthrough == 0 || ((usage.counting & kCountBytes) != 0 && usage.live == 0);
         if (always_here || !root.has_own_content(file) || root.is_partial(file)) out.open_flags |= FOPEN_KEEP_CACHE;
     }
-    if (writable && node.writers == 0) root.forget_attributes(file.nodeid());
+    if (writable && node.writers == 0 && !is_new) root.forget_attributes(file.nodeid());
     root.opened(node, writable);
     out.fh = root.header().next_fh + 1;
     root.nodes().set(root.header().next_fh, out.fh);
@@ -55,8 +58,11 @@ Result<OpenOut> open_file(Root& root, File& file, uint32_t flags) {
 }
 
 Result<void> answer_created(Operation& op, File& file, uint32_t flags) {
-    OpenOut opened = TRY(open_file(op.root, file, flags));
+    OpenOut opened = TRY(open_file(op.root, file, flags, true));
     fuse_entry_out entry = TRY(make_entry(op.root, file));
+    // The kernel looks at the mode of what it has just created. Nothing can be stored into an empty file before the kernel itself has
+    // made it larger, and asks anew then.
+    entry.attr_valid_nsec = kJustMadeNs;
     op.reply.put(entry);
     op.reply.put(opened);
     return {};
@@ -120,7 +126,6 @@ Result<void> op_release(Operation& op) {
         // Before it is closed: that may be the end of the Node.
         if ((in.flags & O_ACCMODE) == O_RDWR) op.root.note_writable_close(*node);
         op.root.closed(*node, writable);
-        if (writable && node->writers == 0) op.root.forget_attributes(op.node());
     }
     op.reply.done();
     return {};

@@ -1,15 +1,18 @@
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <ctime>
 
 #include "base/failure.h"
 #include "base/proc.h"
 #include "control/control_server.h"
 #include "session/confine.h"
 #include "session/engine.h"
+#include "session/patience.h"
 
 namespace templatefs {
 namespace {
@@ -44,6 +47,12 @@ struct Output {
     }
 };
 
+int64_t monotonic_ns() {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
 // Gives up what serving the root does not take, for good.
 Result<void> confine(EngineParts& parts) {
     parts.run.reset();
@@ -74,15 +83,23 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
     TRY(watch(epoll.get(), parts.asks.get()));
     if (session.initialized()) TRY(session.request_resend());
 
+    Patience patience;
     for (;;) {
-        for (int i = 0; i < kBatch; i++) {
+        for (int served = 0; served < kBatch;) {
             Session::Step step = TRY(session.step());
             if (step == Session::Step::Ended) {
                 root.finish();
                 control.ended();
                 return 0;
             }
-            if (step == Session::Step::Idle) break;
+            if (step == Session::Step::Served) {
+                if (patience.was_idle()) patience.found(monotonic_ns());
+                served++;
+            } else if (patience.look_again(monotonic_ns())) {
+                ::sched_yield();
+            } else {
+                break;
+            }
         }
         if (ready.valid() && state.header().initialized == 2) {
             // From here on nobody waits for us.

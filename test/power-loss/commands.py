@@ -77,7 +77,7 @@ def commands(job):
     return {
         'import-tar': Command(['template', 'import', 'new', tar], lambda v: has_template(job, v, 'new'), allowed=['TEMPLATE_EXISTS']),
         'import-folder': Command(['template', 'import', 'new', folder], lambda v: has_template(job, v, 'new'), allowed=['TEMPLATE_EXISTS']),
-        'refresh': Command(['template', 'import', '--refresh', 'base', tar], lambda v: template_version(job, v, 'base') == 2),
+        'refresh': Command(['template', 'import', '--refresh', 'base', tar], lambda v: template_version(job, v, 'base') >= 2),
         'template-remove': Command(['template', 'remove', 'new'], lambda v: not has_template(job, v, 'new'), before=[['template', 'import', 'new', tar]], allowed=['TEMPLATE_NOT_FOUND']),
         'create': Command(['create', 'new', '--ostemplate', 'base', '--quota-size', '50M'], lambda v: has_container(job, v, 'new'), allowed=['CONTAINER_EXISTS']),
         'destroy': Command(['destroy', 'c'], lambda v: not has_container(job, v, 'c'), allowed=['CONTAINER_NOT_FOUND']),

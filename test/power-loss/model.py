@@ -36,7 +36,7 @@ class Model:
     def __init__(self):
         self.names = {'': None}  # path → Inode
         self.inodes = []
-        self.history = []  # after each operation: path → (inode, entry, nlink)
+        self.history = []  # after each operation: path → (inode, entry, nlink, st_ino; None if that was never told)
         self.durable = 0  # no state before this operation may be seen
 
     def add(self, path, entry, data=None, since=0):
@@ -49,7 +49,7 @@ class Model:
         counts = {}
         for inode in self.names.values():
             counts[inode.number] = counts.get(inode.number, 0) + 1
-        return {path: (inode.number, inode.entry, 1 if inode.entry[0] == stat.S_IFDIR else counts[inode.number]) for path, inode in self.names.items()}
+        return {path: (inode.number, inode.entry, 1 if inode.entry[0] == stat.S_IFDIR else counts[inode.number], inode.ino) for path, inode in self.names.items()}
 
     def commit(self):
         self.history.append(self.snapshot())
@@ -121,7 +121,7 @@ def check(model, found, tolerant):
     if isinstance(state, str):
         return state
     by_number = {}
-    for path, (number, _entry, _nlink) in model.history[state].items():
+    for path, (number, *_rest) in model.history[state].items():
         if path in found:
             by_number.setdefault(number, path)
     for number, path in by_number.items():
@@ -145,7 +145,7 @@ def check(model, found, tolerant):
 
 def match_names(model, found, tolerant):
     """@returns the operation after which names and metadata are those found, or what is wrong"""
-    seen = {path: (entry, 1 if entry[0] == stat.S_IFDIR else status.st_nlink) for path, (entry, status, _data) in found.items()}
+    seen = {path: (entry, 1 if entry[0] == stat.S_IFDIR else status.st_nlink, status.st_ino) for path, (entry, status, _data) in found.items()}
     newest = len(model.history) - 1
     best = None
     for at in range(newest, model.durable - 1, -1):
@@ -170,13 +170,20 @@ def strip(entry):
 
 
 def compare(seen, state):
-    return {path for path in seen.keys() | state.keys() if seen.get(path) != strip(state.get(path))}
+    return {path for path in seen.keys() | state.keys() if not is_same(seen.get(path), state.get(path))}
+
+
+def is_same(has, wanted):
+    """Also by its number: two files may differ in nothing else that is compared here."""
+    if has is None or wanted is None:
+        return has is wanted
+    return has[:2] == wanted[1:3] and wanted[3] in (None, has[2])
 
 
 def excused(path, seen, before, after, loose):
     """Whether an operation that was cut short may look like that: in its own paths only, and never worse than half."""
     has = seen.get(path)
-    if has is not None and has == strip(after.get(path)):
+    if has is not None and is_same(has, after.get(path)):
         return loose['mixed']
     if path in loose['undressed'] and has is not None:
         wanted = after.get(path)
