@@ -11,7 +11,7 @@ const scratch = useScratch();
 
 /** The engine's own sources, without optimization; each object is written under another name and renamed. */
 const MAKEFILE = `
-SOURCES := $(sort $(shell find native -name '*.cc' ! -name '*_test.cc' ! -path '*/testing/*'))
+SOURCES := $(sort $(shell find native -name '*.cc' ! -name '*_test.cc' ! -path '*/testing/*' ! -path '*/fuzz/*'))
 OBJECTS := $(SOURCES:%.cc=build/%.o)
 FLAGS = -std=c++20 -O0 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DTEMPLATEFS_VERSION='"0"' -Inative -MMD -MP -MF $(@:.o=.d) -MT $@ -fno-exceptions -fno-rtti
 build/engine: $(OBJECTS)
