@@ -46,6 +46,17 @@
         "sanitizer_cflags": ["-O1", "-fno-omit-frame-pointer", "-Wno-maybe-uninitialized"],
         "asan_flags": ["-fsanitize=address,undefined"],
         "tsan_flags": ["-fsanitize=thread"],
+        # What native/testing/host_faults.cc can make fail.
+        "host_faults": [
+          "-Wl,--wrap=mkdirat", "-Wl,--wrap=mknodat", "-Wl,--wrap=symlinkat", "-Wl,--wrap=linkat",
+          "-Wl,--wrap=renameat", "-Wl,--wrap=renameat2", "-Wl,--wrap=unlinkat", "-Wl,--wrap=fchmodat",
+          "-Wl,--wrap=fchownat", "-Wl,--wrap=utimensat", "-Wl,--wrap=futimens", "-Wl,--wrap=statx",
+          "-Wl,--wrap=readlinkat", "-Wl,--wrap=fsync", "-Wl,--wrap=fdatasync", "-Wl,--wrap=syncfs",
+          "-Wl,--wrap=sync_file_range", "-Wl,--wrap=fsetxattr", "-Wl,--wrap=pread64", "-Wl,--wrap=pwrite64",
+          "-Wl,--wrap=pwritev64", "-Wl,--wrap=ftruncate64", "-Wl,--wrap=fallocate64", "-Wl,--wrap=lseek64",
+          "-Wl,--wrap=copy_file_range", "-Wl,--wrap=write", "-Wl,--wrap=openat64", "-Wl,--wrap=ioctl",
+          "-Wl,--wrap=syscall",
+        ],
       },
       "targets": [
         {
@@ -75,7 +86,7 @@
           # A failed REQUIRE of doctest is an exception.
           "cflags_cc": ["-fexceptions"],
           "cflags_cc!": ["-fno-exceptions"],
-          "ldflags": ["<@(asan_flags)"],
+          "ldflags": ["<@(asan_flags)", "<@(host_faults)"],
           "defines": ["TEMPLATEFS_TESTS"],
         },
         {
@@ -86,7 +97,7 @@
           "cflags!": ["-O2"],
           "cflags_cc": ["-fexceptions"],
           "cflags_cc!": ["-fno-exceptions"],
-          "ldflags": ["<@(tsan_flags)"],
+          "ldflags": ["<@(tsan_flags)", "<@(host_faults)"],
           "defines": ["TEMPLATEFS_TESTS"],
         },
       ],

@@ -27,6 +27,20 @@ int fail(ExitStatus status, const char* code, const char* format, ...) {
     return status;
 }
 
+const char* failure_code(Errno error, const char* otherwise) {
+    switch (error.value) {
+        case ENOSPC:
+        case EDQUOT:
+            return "NO_SPACE";
+        case EROFS:
+            return "STORE_NOT_WRITABLE";
+        case EIO:
+            return "IO_ERROR";
+        default:
+            return otherwise;
+    }
+}
+
 const char* errno_text(Errno error) {
     if (error.value == EUCLEAN) return "the content is broken (checksum, bounds or order)";
     return std::strerror(error.value);

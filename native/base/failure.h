@@ -18,6 +18,9 @@ enum ExitStatus : int {
 // `return fail(…)`. Control characters in the message (from paths) become '?'.
 [[gnu::format(printf, 3, 4)]] int fail(ExitStatus status, const char* code, const char* format, ...);
 
+// The code for a system call on the store that failed: full, read-only or broken disks have their own, else `otherwise`.
+const char* failure_code(Errno error, const char* otherwise);
+
 // The text of an errno; knows that EUCLEAN stands for a broken image.
 const char* errno_text(Errno error);
 

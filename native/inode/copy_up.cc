@@ -186,8 +186,12 @@ Result<void> Root::put_in_place(Place staged, Place target, Intent intent) {
     if (intent.folder != 0) intent.stat = TRY(host_stat(folder));
     state_.arm(intent);
     auto moved = host_rename(staged, target, RENAME_NOREPLACE);
-    if (moved.ok() && intent.folder != 0) moved = restore_times(folder, intent.stat);
-    if (moved.ok()) moved = note_materialized(intent);
+    if (moved.ok()) {
+        // Whatever becomes of the times, it is there now.
+        auto restored = intent.folder != 0 ? restore_times(folder, intent.stat) : Result<void>();
+        moved = note_materialized(intent);
+        if (moved.ok()) moved = std::move(restored);
+    }
     end_step(intent, false);
     return moved;
 }
@@ -274,6 +278,12 @@ Result<void> Root::materialize_as(File& file, bool empty) {
         }
         TRY(write_node_info(staged, info));
         TRY(copy_metadata(staged, file.tree));
+        if (empty) {
+            // As a truncation does. File capabilities end with the content that they were given to.
+            if (tree_.xattr(file.tree, kCapability).ok()) TRY(host_removexattr(staged, kCapability));
+            constexpr timespec kNow[] = {{0, UTIME_OMIT}, {0, UTIME_NOW}};
+            TRY(host_utimens(staged, kNow));
+        }
         Intent intent{};
         intent.kind = IntentKind::Materialize;
         intent.flags = (info.is_link() ? uint32_t{kIntentLink} : 0U) | (info.indexed ? uint32_t{kIntentIndexed} : 0U);
@@ -314,7 +324,10 @@ Result<void> Root::own_content(File& file, bool truncate) {
         intent.ino = ino;
         auto filled = info.is_link() ? fill_content(at, info, intent, truncate) : Result<void>();
         if (info.is_partial()) intent.flags |= kIntentPartial;
-        if (filled.ok()) filled = note_own_content(intent);
+        if (!info.is_link()) {
+            auto noted = note_own_content(intent);
+            if (filled.ok()) filled = std::move(noted);
+        }
         end_step(intent, false);
         TRY(std::move(filled));
         file.node = nodes_.find_ino(ino);
@@ -368,46 +381,56 @@ Result<void> Root::restore_link(Place place, const Intent& intent) {
     return restore_times(place, intent.stat);
 }
 
+// `info` is what the xattr says when it returns, after a failure too.
 Result<void> Root::fill_content(Place place, NodeInfo& info, Intent& intent, bool truncate) {
     intent.stat = TRY(host_stat(place));
-    if (truncate) {
-        intent.flags = kIntentReplaces;
-    } else if (auto size = host_getxattr(place, kCapability, std::as_writable_bytes(std::span(intent.other_bytes))); size.ok()) {
-        // Any write takes file capabilities away, also ours.
+    if (truncate) intent.flags = kIntentReplaces;
+    // Any write takes file capabilities away, also ours.
+    if (auto size = host_getxattr(place, kCapability, std::as_writable_bytes(std::span(intent.other_bytes))); size.ok())
         intent.other_size = static_cast<uint16_t>(size.value());
-    }
     state_.arm(intent);
     UniqueFd to = TRY(open_at(place.folder, place.name, O_RDWR));
-    info.kind = NodeInfo::Kind::Own;
+    // After a failure the space is given back, and the file is still a link.
+    const auto remain_link = [&](Errno error) {
+        (void)!::ftruncate(to.get(), 0);
+        (void)!::ftruncate(to.get(), static_cast<off_t>(info.object.size));
+        (void)restore_link(place, intent).ok();
+        return error;
+    };
+    NodeInfo filled = info;
+    filled.kind = NodeInfo::Kind::Own;
     if (truncate) {
-        TRY(checked_void(::ftruncate(to.get(), 0)));
-    } else {
-        UniqueFd from = TRY(open_object(info.object, O_RDONLY));
-        const bool partly = info.object.size > whole_copy_limit_ && is_one_hole(to.get());
-        auto fits = check_copy(from.get());
-        if (partly && (!fits.ok() || ::ioctl(to.get(), FICLONE, from.get()) < 0)) {
-            // Nothing to copy now: each block is, when it is first written to.
-            // Space that a copy which was cut short by a power loss left would be taken for zeros of the container's own.
-            const bool has_space = intent.stat.stx_blocks > 0;
-            if (has_space) TRY(checked_void(::fallocate(to.get(), kPunch, 0, static_cast<off_t>(info.object.size))));
-            // But overlayfs takes file capabilities away before it refuses to clone.
-            if (fits.ok() || has_space) TRY(restore_link(place, intent));
-            info.kind = NodeInfo::Kind::Partial;
-            return write_node_info(place, info);
-        }
-        auto copied = partly || !fits.ok() ? std::move(fits) : copy_data(from.get(), to.get(), info.object.size);
-        if (copied.ok()) copied = write_back(to.get());
-        if (!copied.ok()) {
-            // Give the space back: the file is still a link.
-            (void)!::ftruncate(to.get(), 0);
-            (void)!::ftruncate(to.get(), static_cast<off_t>(info.object.size));
-        }
-        TRY(restore_link(place, intent));
-        TRY(std::move(copied));
+        auto emptied = checked_void(::ftruncate(to.get(), 0));
+        if (emptied.ok()) emptied = write_node_info(place, filled);
+        if (!emptied.ok()) return remain_link(emptied.error());
+        info = filled;
+        return {};
     }
-    TRY(write_node_info(place, info));
+    UniqueFd from = TRY(open_object(info.object, O_RDONLY));
+    const bool partly = info.object.size > whole_copy_limit_ && is_one_hole(to.get());
+    auto fits = check_copy(from.get());
+    if (partly && (!fits.ok() || ::ioctl(to.get(), FICLONE, from.get()) < 0)) {
+        // Nothing to copy now: each block is, when it is first written to.
+        // Space that a copy which was cut short by a power loss left would be taken for zeros of the container's own.
+        const bool has_space = intent.stat.stx_blocks > 0;
+        if (has_space) TRY(checked_void(::fallocate(to.get(), kPunch, 0, static_cast<off_t>(info.object.size))));
+        // But overlayfs takes file capabilities away before it refuses to clone.
+        if (fits.ok() || has_space) TRY(restore_link(place, intent));
+        filled.kind = NodeInfo::Kind::Partial;
+        TRY(write_node_info(place, filled));
+        info = filled;
+        return {};
+    }
+    auto copied = partly || !fits.ok() ? std::move(fits) : copy_data(from.get(), to.get(), info.object.size);
+    if (copied.ok()) copied = write_back(to.get());
+    if (copied.ok()) copied = restore_link(place, intent);
+    if (copied.ok()) copied = write_node_info(place, filled);
+    if (!copied.ok()) return remain_link(copied.error());
     // What the container writes from here on may pass us by, and be made durable without the xattr (O_DSYNC).
-    return truncate ? Result<void>() : checked_void(::fsync(to.get()));
+    auto durable = checked_void(::fsync(to.get()));
+    if (!durable.ok() && write_node_info(place, info).ok()) return remain_link(durable.error());
+    info = filled;
+    return durable;
 }
 
 }  // namespace templatefs

@@ -25,14 +25,14 @@ Result<size_t> read_file(int fd, std::span<std::byte> to, uint64_t offset) {
     return got;
 }
 
-// As write(2): an error only if nothing was written.
+// As write(2): an error only if nothing was written; for `whole` also if not all was.
 template <class Write>
-Result<size_t> write_all(std::span<const std::byte> from, Write&& write) {
+Result<size_t> write_all(std::span<const std::byte> from, bool whole, Write&& write) {
     size_t written = 0;
     while (written < from.size()) {
         Result<size_t> size = write(from.subspan(written), written);
         if (!size.ok() && size.error_code() == EINTR) continue;
-        if (!size.ok() && written > 0) break;
+        if (!size.ok() && written > 0 && !whole) break;
         written += TRY(std::move(size));
     }
     return written;
@@ -68,6 +68,15 @@ Result<OpenFile*> Root::open_data(const File& file, bool writable) {
         content.writable = false;
     }
     content.fd = TRY(std::move(fd));
+    // Its end was cut off, but how much of the object shows could not be written down: see resize().
+    const uint64_t size = content.object.valid() ? TRY(host_stat_of(content.fd.get())).stx_size : 0;
+    if (content.object.valid() && size < content.shown) {
+        auto noted = set_shown(file, content, size);
+        if (!noted.ok() && writable) return noted.error();
+        // A reader goes by what is there; a later writer tries again.
+        if (!noted.ok()) content.writable = false;
+        content.shown = size;
+    }
     open_files_.insert(file.nodeid(), std::move(content));
     return open_files_.find(file.nodeid());
 }
@@ -102,16 +111,17 @@ Result<size_t> Root::write_content(const File& file, std::span<const std::byte> 
     // A store through a mapping leaves file capabilities alone; our write of its page would take them away.
     std::array<char, 64> capability;
     const ssize_t capability_size = whole ? ::fgetxattr(content.fd.get(), kCapability, capability.data(), capability.size()) : -1;
-    auto written = write_all(from.first(room.bytes), [&](std::span<const std::byte> rest, size_t done) -> Result<size_t> {
+    auto written = write_all(from.first(room.bytes), whole, [&](std::span<const std::byte> rest, size_t done) -> Result<size_t> {
         if (content.object.valid()) return write_partial(partial(content), rest, offset + done);
         ssize_t size = ::pwrite(content.fd.get(), rest.data(), rest.size(), static_cast<off_t>(offset + done));
         if (size < 0) return Errno::last();
         return static_cast<size_t>(size);
     });
-    if (capability_size > 0) {
-        TRY(checked_void(::fsetxattr(content.fd.get(), kCapability, capability.data(), static_cast<size_t>(capability_size), 0)));
-    }
+    Result<void> kept;
+    if (capability_size > 0)
+        kept = checked_void(::fsetxattr(content.fd.get(), kCapability, capability.data(), static_cast<size_t>(capability_size), 0));
     TRY(end_write(file, content.fd.get(), room, offset, written.ok() ? written.value() : 0));
+    TRY(std::move(kept));
     // The kernel takes a short answer to a page of a mapping for a good one.
     if (whole && written.ok() && written.value() < from.size()) return Errno(EDQUOT);
     return written;
@@ -122,8 +132,11 @@ Result<void> Root::resize(const File& file, uint64_t size) {
     TRY(checked_void(::ftruncate(content.fd.get(), static_cast<off_t>(size))));
     TRY(count_content(file, content.fd.get()));
     // In this order: a cut in between leaves a file that is shorter than what shows, which mend_content() sets right.
-    if (content.object.valid() && size < content.shown) return set_shown(file, content, size);
-    return {};
+    if (!content.object.valid() || size >= content.shown) return {};
+    auto shown = set_shown(file, content, size);
+    // Nobody makes it longer again before that is written down: it would show the object's bytes.
+    if (!shown.ok()) open_files_.erase(file.nodeid());
+    return shown;
 }
 
 Result<uint64_t> Root::seek_content(const File& file, uint64_t offset, int whence) {
@@ -193,8 +206,12 @@ Result<void> Root::allocate(const File& file, int mode, uint64_t offset, uint64_
     if ((mode & FALLOC_FL_PUNCH_HOLE) != 0) {
         // A hole would show the object.
         if (end < content.shown) return zero(end);
-        TRY(host(offset, length));
-        return offset < content.shown ? set_shown(file, content, offset) : Result<void>();
+        // So it no longer shows there, before there is a hole.
+        const uint64_t shown = content.shown;
+        if (offset < shown) TRY(set_shown(file, content, offset));
+        auto punched = host(offset, length);
+        if (!punched.ok() && offset < shown && offset > 0) (void)set_shown(file, content, shown).ok();
+        return punched;
     }
     const uint64_t size = TRY(host_stat_of(content.fd.get())).stx_size;
     if ((mode & FALLOC_FL_ZERO_RANGE) != 0) {

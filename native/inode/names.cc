@@ -55,6 +55,10 @@ Result<void> make_inode(Place place, const Root::NewEntry& entry, uint32_t mode)
     }
 }
 
+// Removes what lies in staging/ and nobody needs any more. What cannot be removed goes with the next worker's start: the step
+// itself is done, and must not be called failed for that.
+void discard(Place staged) { (void)remove_tree(staged).ok(); }
+
 // What the inode itself may need at once: folders a block, and long targets of symlinks.
 uint64_t own_bytes(const Root::NewEntry& entry, uint64_t block_size) {
     constexpr size_t kInlineTarget = 59;  // ext4
@@ -91,16 +95,16 @@ Result<void> Root::make_aside(Folder& folder, const NewEntry& entry, uint32_t mo
     std::string staged_name = staging_name();
     UniqueFd acl_folder;
     Place staged{area_.staging(), staged_name.c_str()};
-    if (acl) {
-        // The host applies the default ACL of the folder that an inode is made in.
-        TRY(checked_void(::mkdirat(staged.folder, staged.name, 0700)));
-        acl_folder = TRY(open_at(staged.folder, staged.name, O_RDONLY | O_DIRECTORY));
-        std::byte value[4096];
-        size_t size = TRY(host_getxattr(in_folder(folder, "."), kDefaultAcl, value));
-        TRY(host_setxattr({acl_folder.get(), "."}, kDefaultAcl, std::span(value).first(size), 0));
-        staged = {acl_folder.get(), "n"};
-    }
     auto made = [&]() -> Result<void> {
+        if (acl) {
+            // The host applies the default ACL of the folder that an inode is made in.
+            TRY(checked_void(::mkdirat(staged.folder, staged.name, 0700)));
+            acl_folder = TRY(open_at(staged.folder, staged.name, O_RDONLY | O_DIRECTORY));
+            std::byte value[4096];
+            size_t size = TRY(host_getxattr(in_folder(folder, "."), kDefaultAcl, value));
+            TRY(host_setxattr({acl_folder.get(), "."}, kDefaultAcl, std::span(value).first(size), 0));
+            staged = {acl_folder.get(), "n"};
+        }
         TRY(make_inode(staged, entry, mode));
         TRY(dress(staged, mode, entry.uid, entry.gid, parent, info));
         return publish(staged);
@@ -148,7 +152,8 @@ Result<File> Root::make(Folder& folder, std::string_view name, const NewEntry& e
             if (!TRY(has_whiteout(target))) return host_rename(staged, target, RENAME_NOREPLACE);
             if (!S_ISDIR(mode)) return host_rename(staged, target, 0);
             TRY(host_rename(staged, target, RENAME_EXCHANGE));
-            return host_unlink(staged);
+            discard(staged);
+            return {};
         });
     }
     File file;
@@ -214,18 +219,21 @@ Result<void> Root::remove_entry(Folder& folder, std::string_view name, const Chi
     if (!S_ISDIR(child.file.type())) {
         if (!child.position) return host_unlink(target);
         TRY(host_rename_leaving_whiteout(target, staged));
-        return host_unlink(staged);
+        discard(staged);
+        return {};
     }
     if (child.position) {
         TRY(make_whiteout(staged));
-        TRY(host_rename(staged, target, RENAME_EXCHANGE));
-        return remove_tree(staged);
+        auto exchanged = host_rename(staged, target, RENAME_EXCHANGE);
+        discard(staged);
+        return exchanged;
     }
     auto gone = host_unlink(target, AT_REMOVEDIR);
     if (gone.ok() || gone.error_code() != ENOTEMPTY) return gone;
     // It looks empty but holds whiteouts.
     TRY(host_rename(target, staged, 0));
-    return remove_tree(staged);
+    discard(staged);
+    return {};
 }
 
 Result<void> Root::index_node(Node& node) {
@@ -238,7 +246,11 @@ Result<void> Root::index_node(Node& node) {
     intent.ino = node.ino;
     state_.arm(intent);
     auto linked = host_link(at, target);
-    if (linked.ok() || linked.error_code() == EEXIST) linked = note_indexed(intent);
+    if (linked.ok() || linked.error_code() == EEXIST) {
+        linked = note_indexed(intent);
+        // Else it would count as one of the container's names.
+        if (!linked.ok()) (void)host_unlink(target).ok();
+    }
     end_step(intent, false);
     return linked;
 }
@@ -274,7 +286,11 @@ Result<void> Root::materialize_entry(Folder& folder, std::string_view name, Chil
         state_.arm(intent);
         InodeName inode(node.ino);
         auto linked = host_link({area_.inodes(), inode.text}, target);
-        if (linked.ok()) linked = note_tree_name(intent);
+        if (linked.ok()) {
+            linked = note_tree_name(intent);
+            // Else the file would have this name twice.
+            if (!linked.ok()) (void)host_unlink(target).ok();
+        }
         end_step(intent, false);
         TRY(std::move(linked));
     }
@@ -404,16 +420,22 @@ Result<void> Root::replace_by_opaque(Folder& folder, std::string_view name, Chil
     NodeInfo info = TRY(node_info(target));
     std::string staged_name = staging_name();
     Place staged{area_.staging(), staged_name.c_str()};
-    TRY(checked_void(::mkdirat(staged.folder, staged.name, 0700)));
     info.origin = kNoOrigin;
-    TRY(write_node_info(staged, info));
-    TRY(host_chown(staged, child.stat.stx_uid, child.stat.stx_gid));
-    TRY(host_chmod(staged, child.stat.stx_mode & 07777U));
-    TRY(host_rename(staged, target, RENAME_EXCHANGE));
+    auto made = [&]() -> Result<void> {
+        TRY(checked_void(::mkdirat(staged.folder, staged.name, 0700)));
+        TRY(write_node_info(staged, info));
+        TRY(host_chown(staged, child.stat.stx_uid, child.stat.stx_gid));
+        TRY(host_chmod(staged, child.stat.stx_mode & 07777U));
+        TRY(restore_times(staged, child.stat));
+        return host_rename(staged, target, RENAME_EXCHANGE);
+    }();
+    // The folder that it was before, or what could not take its place.
+    discard(staged);
+    TRY(std::move(made));
     dirs_.erase(child.file.node->nodeid);
     nodes_.drop_flag(*child.file.node, kNodeMerged);
     count_node(*child.file.node);
-    return remove_tree(staged);
+    return {};
 }
 
 Result<void> Root::rmdir(Folder& folder, std::string_view name) {
@@ -448,7 +470,10 @@ Result<void> Root::link(File& file, Folder& folder, std::string_view name) {
         std::string staged_name = staging_name();
         Place staged{area_.staging(), staged_name.c_str()};
         TRY(host_link(at, staged));
-        return host_rename(staged, target, 0);
+        auto moved = host_rename(staged, target, 0);
+        // Else it would count as one of the file's names.
+        if (!moved.ok()) discard(staged);
+        return moved;
     }();
     if (linked.ok()) nodes_.drop_flag(node, kNodeDeleted);
     end_step(intent, linked.ok());
@@ -524,7 +549,11 @@ Result<void> Root::rename(Folder& from, std::string_view old_name, Folder& to, s
         if (source_is_dir) keep_mtime(new_place, source.stat);
         if (exchange && target_is_dir) keep_mtime(old_place, target.stat);
     }
-    if (renamed.ok()) renamed = note_renamed(intent);
+    if (renamed.ok()) {
+        // It is renamed; a whiteout that hides nothing does no harm.
+        (void)mend_old_name(intent).ok();
+        renamed = note_renamed(intent);
+    }
     end_step(intent, renamed.ok());
     TRY(std::move(renamed));
 
@@ -535,22 +564,27 @@ Result<void> Root::rename(Folder& from, std::string_view old_name, Folder& to, s
     return {};
 }
 
+// The old name after a rename, which a worker may have died in the middle of: hidden if the tree has it, and gone if not.
+Result<void> Root::mend_old_name(const Intent& intent) {
+    if ((intent.flags & kIntentExchange) != 0) return {};
+    Node* from = nodes_.find(intent.folder);
+    if (from == nullptr) return Errno(ESTALE);
+    DirRef pin = TRY(dir(*from));
+    Place old_place{pin->fd.get(), intent.name_bytes};
+    if ((intent.flags & kIntentHidesTree) != 0) {
+        if (auto left = host_stat(old_place); !left.ok() && left.error_code() == ENOENT) return make_whiteout(old_place);
+        return {};
+    }
+    // Where a folder changed places with a whiteout, nothing needs that whiteout at the old name.
+    if (auto left = has_whiteout(old_place); left.ok() && left.value()) return host_unlink(old_place);
+    return {};
+}
+
 Result<void> Root::note_renamed(const Intent& intent) {
     Node* from = nodes_.find(intent.folder);
     Node* to = nodes_.find(intent.other_folder);
     if (from == nullptr || to == nullptr) return Errno(ESTALE);
     const bool exchange = (intent.flags & kIntentExchange) != 0;
-    if (!exchange && (intent.flags & kIntentHidesTree) != 0) {
-        // A worker may have died before it could leave the whiteout.
-        DirRef pin = TRY(dir(*from));
-        Place old_place{pin->fd.get(), intent.name_bytes};
-        if (auto left = host_stat(old_place); !left.ok() && left.error_code() == ENOENT) TRY(make_whiteout(old_place));
-    } else if (!exchange) {
-        // Where a folder changed places with a whiteout, nothing needs that whiteout at the old name.
-        DirRef pin = TRY(dir(*from));
-        Place old_place{pin->fd.get(), intent.name_bytes};
-        if (auto left = has_whiteout(old_place); left.ok() && left.value()) TRY(host_unlink(old_place));
-    }
     Node* source = nodes_.find_ino(intent.ino);
     if (source != nullptr && (source->flags & kNodeIndexed) == 0) TRY(nodes_.move(*source, to, intent.other_name()));
     if (exchange) {

@@ -59,8 +59,15 @@ Root::Root(Parts parts, SharedState& state)
     find_shared_folders(parts.shared);
 }
 
+// On a file system that has become read-only it stays there, and what the root shows does not depend on it.
+Result<void> Root::clear_staging() {
+    auto cleared = area_.clear_staging();
+    if (cleared.error_code() == EROFS) return {};
+    return cleared;
+}
+
 Result<void> Root::recover() {
-    TRY(area_.clear_staging());
+    TRY(clear_staging());
     start_usage();
     Node* root = TRY(nodes_.create(kRootNodeid, 1));
     root->mode = S_IFDIR;
@@ -258,13 +265,21 @@ Result<void> Root::mend_content(Place place, const HostStat& stat, NodeInfo& inf
     if (!info.is_partial()) return {};
     std::array<std::byte, 64> capability;
     auto capability_size = host_getxattr(place, kCapability, capability);
-    if (TRY(drop_unwritten(TRY(open_at(place.folder, place.name, O_RDWR)).get(), info.object.size))) {
+    auto opened = open_at(place.folder, place.name, O_RDWR);
+    // A read-only store still serves what needs no mending.
+    const bool read_only = opened.error_code() == EROFS;
+    if (read_only) opened = open_at(place.folder, place.name, O_RDONLY);
+    auto dropped = drop_unwritten(TRY(std::move(opened)).get(), info.object.size);
+    if (read_only && dropped.error_code() == EBADF) return Errno(EROFS);
+    if (TRY(std::move(dropped))) {
         if (capability_size.ok()) TRY(host_setxattr(place, kCapability, std::span(capability).first(capability_size.value()), 0));
         TRY(restore_times(place, stat));
     }
     if (stat.stx_size < info.object.size) {
         info.object.size = stat.stx_size;
-        return write_node_info(place, info);
+        auto written = write_node_info(place, info);
+        // Whoever opens it sees that it is shorter.
+        if (written.error_code() != EROFS) return written;
     }
     return {};
 }

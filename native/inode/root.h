@@ -270,6 +270,7 @@ private:
     Result<void> load_indexed();
     Result<uint64_t> new_ino();
     std::string staging_name();
+    Result<void> clear_staging();
     Result<void> mend_content(Place place, const HostStat& stat, NodeInfo& info);
     Result<void> restore_link(Place place, const Intent& intent);
     Result<void> fill_content(Place place, NodeInfo& info, Intent& intent, bool truncate);
@@ -293,6 +294,7 @@ private:
     Result<void> note_tree_name(const Intent& intent);
     Result<void> note_removed(const Intent& intent);
     Result<void> note_renamed(const Intent& intent);
+    Result<void> mend_old_name(const Intent& intent);
     // One name of `ino` is gone; `stat` is its entry's before, if it had one.
     Result<void> name_removed(uint64_t ino, bool entry, const HostStat& stat);
     Result<bool> settle_step(const Intent& intent);

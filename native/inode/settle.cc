@@ -23,7 +23,7 @@ Result<bool> leads_to(Place place, uint64_t ino) {
 Result<void> Root::settle() {
     StateHeader& h = header();
     // Half-made things of the dead worker; nothing in staging/ is alive between two requests.
-    TRY(area_.clear_staging());
+    TRY(clear_staging());
     restore_host_limit();
     if (h.intent.kind == IntentKind::None) return {};
     const Intent intent = h.intent;
@@ -63,8 +63,10 @@ Result<bool> Root::settle_step(const Intent& intent) {
             const Place place = pinned;
             const NodeInfo info = TRY(node_info(place));
             if (info.is_link()) {
-                // Cut short while content was copied in: the file is still what it was.
-                if ((intent.flags & kIntentReplaces) == 0) TRY(restore_link(place, intent));
+                // Cut short while content was copied in, or after it was emptied: the file is still what it was.
+                NodeInfo link = info;
+                if ((intent.flags & kIntentReplaces) != 0) TRY(mend_content(place, TRY(host_stat(place)), link));
+                TRY(restore_link(place, intent));
                 return false;
             }
             // The worker that died may not have come to it.
@@ -136,6 +138,7 @@ Result<bool> Root::settle_step(const Intent& intent) {
             if (folder == nullptr) return Errno(EUCLEAN);
             DirRef other = TRY(dir(*folder));
             if (!TRY(leads_to({other->fd.get(), intent.other_bytes}, intent.ino))) return false;
+            TRY(mend_old_name(intent));
             TRY(note_renamed(intent));
             return true;
         }

@@ -84,8 +84,9 @@ Result<void> op_setattr(Operation& op) {
     const bool resize = (in.valid & FATTR_SIZE) != 0;
     if (resize) {
         if (!S_ISREG(file.type())) return Errno(S_ISDIR(file.type()) ? EISDIR : EINVAL);
+        const bool had_own = op.root.has_own_content(file);
         TRY(op.root.own_content(file, in.size == 0));
-        TRY(op.root.resize(file, in.size));
+        if (had_own || in.size > 0) TRY(op.root.resize(file, in.size));
     } else {
         TRY(op.root.materialize(file));
     }

@@ -35,9 +35,18 @@ Result<void> rename(Operation& op, uint64_t new_parent, unsigned flags) {
     if ((flags & RENAME_WHITEOUT) != 0 && !op.root.can_make_zero_devices()) return Errno(EINVAL);
     Folder from = TRY(op.root.private_folder(op.node()));
     Folder to = TRY(op.root.private_folder(new_parent));
-    if (!op.root.state().already_done()) TRY(op.root.rename(from, old_name, to, new_name, flags & ~uint32_t{RENAME_WHITEOUT}));
-    if ((flags & RENAME_WHITEOUT) != 0 && !op.root.child(from, old_name).ok()) {
-        // The caller wants a whiteout of its own (it may run an overlayfs on us): for us that is an ordinary device.
+    const uint32_t known = flags & ~uint32_t{RENAME_WHITEOUT};
+    if ((flags & RENAME_WHITEOUT) == 0) {
+        if (!op.root.state().already_done()) TRY(op.root.rename(from, old_name, to, new_name, known));
+    } else if (!op.root.state().already_done()) {
+        // The caller wants a whiteout of its own (it may run an overlayfs on us): for us that is an ordinary device. It is
+        // made first: where there is no room for it, nothing may be renamed.
+        File whiteout = TRY(op.root.make_unnamed(from, new_entry(op, S_IFCHR, 0)));
+        auto renamed = op.root.rename(from, old_name, to, new_name, known);
+        if (renamed.ok()) renamed = op.root.link(whiteout, from, old_name);
+        op.root.remove_unused(*whiteout.node);
+        TRY(std::move(renamed));
+    } else if (auto left = op.root.child(from, old_name); !left.ok() && left.error_code() == ENOENT) {
         (void)TRY(op.root.make(from, old_name, new_entry(op, S_IFCHR, 0)));
     }
     op.reply.done();

@@ -57,14 +57,22 @@ Result<OpenOut> open_file(Root& root, File& file, uint32_t flags, bool is_new = 
     return out;
 }
 
-Result<void> answer_created(Operation& op, File& file, uint32_t flags) {
-    OpenOut opened = TRY(open_file(op.root, file, flags, true));
-    fuse_entry_out entry = TRY(make_entry(op.root, file));
+// `take_back` removes the file if it cannot be opened: a create that fails has made nothing.
+template <class TakeBack>
+Result<void> answer_created(Operation& op, File& file, uint32_t flags, TakeBack&& take_back) {
+    auto opened = open_file(op.root, file, flags, true);
+    auto entry = opened.ok() ? make_entry(op.root, file) : Result<fuse_entry_out>(opened.error());
+    if (!entry.ok()) {
+        if (opened.ok()) op.root.closed(*file.node, opens_for_writing(flags));
+        take_back();
+        return entry.error();
+    }
     // The kernel looks at the mode of what it has just created. Nothing can be stored into an empty file before the kernel itself has
     // made it larger, and asks anew then.
-    entry.attr_valid_nsec = kJustMadeNs;
-    op.reply.put(entry);
-    op.reply.put(opened);
+    fuse_entry_out created = entry.take();
+    created.attr_valid_nsec = kJustMadeNs;
+    op.reply.put(created);
+    op.reply.put(opened.take());
     return {};
 }
 
@@ -90,9 +98,10 @@ Result<void> op_open(Operation& op) {
         return Errno(ESTALE);
     }
     if (truncate || opens_for_writing(in.flags)) {
+        const bool had_own = op.root.has_own_content(file);
         TRY(op.root.own_content(file, truncate));
         if (truncate) {
-            TRY(op.root.resize(file, 0));
+            if (had_own) TRY(op.root.resize(file, 0));
             if ((in.open_flags & FUSE_OPEN_KILL_SUIDGID) != 0) TRY(op.root.clear_set_id(file, op.request.header.pid));
         }
     }
@@ -107,14 +116,14 @@ Result<void> op_create(Operation& op) {
     File file;
     if (op.root.state().already_done()) file = TRY(op.root.child(folder, name)).file;
     else file = TRY(op.root.make(folder, name, regular(op, in)));
-    return answer_created(op, file, in.flags);
+    return answer_created(op, file, in.flags, [&] { (void)op.root.unlink(folder, name).ok(); });
 }
 
 Result<void> op_tmpfile(Operation& op) {
     auto in = TRY(op.arguments().take<fuse_create_in>());
     Folder folder = TRY(op.root.private_folder(op.node()));
     File file = TRY(op.root.make_unnamed(folder, regular(op, in)));
-    return answer_created(op, file, in.flags);
+    return answer_created(op, file, in.flags, [&] { op.root.remove_unused(*file.node); });
 }
 
 Result<void> op_release(Operation& op) {

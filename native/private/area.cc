@@ -19,8 +19,11 @@ namespace {
 
 Result<UniqueFd> open_or_make_folder(int parent, const char* name) {
     if (::mkdirat(parent, name, 0700) < 0 && errno != EEXIST) {
-        // A read-only store still serves roots that are only read.
-        if (errno != EROFS) return Errno::last();
+        const Errno error = Errno::last();
+        // A read-only store still serves roots that are only read, a full one those that have been mounted before.
+        if (error.value != EROFS && error.value != ENOSPC && error.value != EDQUOT) return error;
+        auto there = open_at(parent, name, O_RDONLY | O_DIRECTORY);
+        return there.error_code() == ENOENT ? error : std::move(there);
     }
     return open_at(parent, name, O_RDONLY | O_DIRECTORY);
 }
@@ -41,6 +44,20 @@ InodeName::InodeName(uint64_t ino) { std::snprintf(text, sizeof text, "%08" PRIx
 Result<PrivateArea> PrivateArea::open(int store, const std::string& container) {
     UniqueFd all = TRY(open_at(store, "private", O_RDONLY | O_DIRECTORY));
     return open_base(TRY(open_at(all.get(), container.c_str(), O_RDONLY | O_DIRECTORY)));
+}
+
+Result<PrivateArea> PrivateArea::open_to_look(int store, const std::string& container) {
+    UniqueFd all = TRY(open_at(store, "private", O_RDONLY | O_DIRECTORY));
+    PrivateArea area;
+    area.base_ = TRY(open_at(all.get(), container.c_str(), O_RDONLY | O_DIRECTORY));
+    area.settings_ = TRY(read_settings(area.base()));
+    auto root = open_at(area.base(), "root", O_RDONLY | O_DIRECTORY);
+    auto inodes = open_at(area.base(), "inodes", O_RDONLY | O_DIRECTORY);
+    // A first mount that was cut short has made some of them.
+    if (root.error_code() == ENOENT || inodes.error_code() == ENOENT) return area;
+    area.root_ = TRY(std::move(root));
+    area.inodes_ = TRY(std::move(inodes));
+    return area;
 }
 
 Result<PrivateArea> PrivateArea::open_base(UniqueFd base) {
@@ -89,8 +106,9 @@ Result<void> PrivateArea::store_inos(const InoRange& range, bool durably) {
     if (!durably) {
         UniqueFd fd = TRY(open_at(base(), "inos", O_RDWR));
         if (TRY(host_stat_of(fd.get())).stx_size == static_cast<uint64_t>(length)) {
-            if (::pwrite(fd.get(), line, static_cast<size_t>(length), 0) != length) return Errno::last();
-            return {};
+            const ssize_t written = ::pwrite(fd.get(), line, static_cast<size_t>(length), 0);
+            if (written < 0) return Errno::last();
+            return written == length ? Result<void>() : Errno(EIO);
         }
     }
     return replace_file(base(), "inos", line, 0600, true);

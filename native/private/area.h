@@ -33,9 +33,13 @@ class PrivateArea {
 public:
     // ENOENT when there is no such container. Makes folders that are missing. Does not lock.
     static Result<PrivateArea> open(int store, const std::string& container);
+    // The same for those that only look, also on a disk that is full or read-only: makes nothing.
+    static Result<PrivateArea> open_to_look(int store, const std::string& container);
     // The same by the folder private/<ct>.
     static Result<PrivateArea> open_base(UniqueFd base);
 
+    // Opened to look, before its first mount: there is nothing in it, and no folders either.
+    bool is_untouched() const { return !root_.valid(); }
     int base() const { return base_.get(); }
     int root() const { return root_.get(); }
     int inodes() const { return inodes_.get(); }

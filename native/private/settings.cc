@@ -169,14 +169,20 @@ Result<void> replace_file(int folder, const char* name, std::string_view content
     std::string aside = std::string(name) + ".new";
     ::unlinkat(folder, aside.c_str(), 0);
     UniqueFd fd = TRY(open_at(folder, aside.c_str(), O_WRONLY | O_CREAT | O_EXCL, mode));
-    while (!content.empty()) {
-        ssize_t size = ::write(fd.get(), content.data(), content.size());
-        if (size < 0 && errno == EINTR) continue;
-        if (size < 0) return Errno::last();
-        content.remove_prefix(static_cast<size_t>(size));
+    auto written = [&]() -> Result<void> {
+        while (!content.empty()) {
+            ssize_t size = ::write(fd.get(), content.data(), content.size());
+            if (size < 0 && errno == EINTR) continue;
+            if (size < 0) return Errno::last();
+            content.remove_prefix(static_cast<size_t>(size));
+        }
+        if (sync) TRY(checked_void(::fsync(fd.get())));
+        return checked_void(::renameat(folder, aside.c_str(), folder, name));
+    }();
+    if (!written.ok()) {
+        ::unlinkat(folder, aside.c_str(), 0);
+        return written;
     }
-    if (sync) TRY(checked_void(::fsync(fd.get())));
-    TRY(checked_void(::renameat(folder, aside.c_str(), folder, name)));
     if (sync) TRY(checked_void(::fsync(folder)));
     return {};
 }

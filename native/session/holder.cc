@@ -24,7 +24,16 @@ namespace {
 // So many workers in a row that die before they can serve: the next will not do better.
 constexpr int kMaxFruitlessWorkers = 50;
 
-void write_state(const EngineParts& parts, pid_t worker, const StateHeader& header) {
+// A few bytes over those that are there: on a disk without any room this still works.
+Result<void> overwrite_file(int folder, const char* name, std::string_view content) {
+    UniqueFd fd = TRY(open_at(folder, name, O_WRONLY));
+    const ssize_t written = ::pwrite(fd.get(), content.data(), content.size(), 0);
+    if (written < 0) return Errno::last();
+    if (static_cast<size_t>(written) < content.size()) return Errno(ENOSPC);
+    return checked_void(::ftruncate(fd.get(), written));
+}
+
+Result<void> write_state(const EngineParts& parts, pid_t worker, const StateHeader& header) {
     std::string boot = read_small_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id").ok()
                            ? read_small_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id").take()
                            : std::string("unknown\n");
@@ -36,7 +45,8 @@ void write_state(const EngineParts& parts, pid_t worker, const StateHeader& head
     for (const IdRange& range : parts.ids.uids) text += "uid-map " + id_map_text({range});
     for (const IdRange& range : parts.ids.gids) text += "gid-map " + id_map_text({range});
     if (connection.ok()) text += "connection " + std::to_string(connection.value()) + "\n";
-    (void)replace_file(parts.run.get(), "engine", text, 0600, false).ok();
+    auto replaced = replace_file(parts.run.get(), "engine", text, 0600, false);
+    return replaced.ok() || !overwrite_file(parts.run.get(), "engine", text).ok() ? std::move(replaced) : Result<void>();
 }
 
 void remove_state(const EngineParts& parts) {
@@ -128,7 +138,15 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
         int failed = 0;
         // Without its only mount the connection is over, and the worker ends by itself.
         if (is_live && parts.mount.valid()) failed = attach(parts);
-        if (is_live && failed == 0) write_state(parts, worker, *header);
+        if (is_live && failed == 0) {
+            auto written = write_state(parts, worker, *header);
+            // Commands would take a root without it for one whose engine is dead, and clear it away.
+            if (!written.ok() && ready.valid() && !parts.takeover.socket.valid()) {
+                failed = fail(kExitFailed, failure_code(written.error(), "FAILED"), "cannot write run/%s/engine: %s", parts.container.c_str(),
+                              errno_text(written.error()));
+                ::umount2(parts.mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+            }
+        }
         if (is_live && failed == 0 && ready.valid()) {
             char status = 0;
             (void)!::write(ready.get(), &status, 1);

@@ -68,12 +68,12 @@ int prepare(const MountOptions& options, EngineParts& parts) {
     char* absolute = ::realpath(options.mountpoint.c_str(), nullptr);
     if (absolute == nullptr && errno == ENOTCONN) {
         if (auto cleared = clear_dead_mount(options.mountpoint); !cleared.ok())
-            return fail(kExitFailed, "FAILED", "cannot take the dead mount at %s away: %s", options.mountpoint.c_str(),
+            return fail(kExitFailed, failure_code(cleared.error(), "FAILED"), "cannot take the dead mount at %s away: %s", options.mountpoint.c_str(),
                         errno_text(cleared.error()));
         absolute = ::realpath(options.mountpoint.c_str(), nullptr);
     }
     if (absolute == nullptr)
-        return fail(kExitFailed, "FAILED", "no mount point %s: %s", options.mountpoint.c_str(), std::strerror(errno));
+        return fail(kExitFailed, failure_code(Errno::last(), "FAILED"), "no mount point %s: %s", options.mountpoint.c_str(), std::strerror(errno));
     parts.mountpoint = absolute;
     std::free(absolute);
     struct stat target;
@@ -82,7 +82,7 @@ int prepare(const MountOptions& options, EngineParts& parts) {
 
     UniqueFd store(::open(options.store.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!store.valid())
-        return fail(kExitFailed, "FAILED", "cannot open the store %s: %s", options.store.c_str(), std::strerror(errno));
+        return fail(kExitFailed, failure_code(Errno::last(), "FAILED"), "cannot open the store %s: %s", options.store.c_str(), std::strerror(errno));
     char* store_path = ::realpath(options.store.c_str(), nullptr);
     parts.store_path = store_path != nullptr ? store_path : options.store;
     std::free(store_path);
@@ -93,7 +93,7 @@ int prepare(const MountOptions& options, EngineParts& parts) {
         if (area.error_code() == ENOENT) return fail(kExitNoContainer, "CONTAINER_NOT_FOUND", "no container %s", ct);
         if (area.error_code() == EUCLEAN)
             return fail(kExitIntegrity, "INTEGRITY", "private/%s/container is broken", ct);
-        return fail(kExitFailed, "FAILED", "cannot open the private area of %s: %s", ct, errno_text(area.error()));
+        return fail(kExitFailed, failure_code(area.error(), "FAILED"), "cannot open the private area of %s: %s", ct, errno_text(area.error()));
     }
     const ContainerSettings& settings = area.value().settings();
     parts.ids = options.ids ? *options.ids : settings.ids;
@@ -102,14 +102,14 @@ int prepare(const MountOptions& options, EngineParts& parts) {
     if (!shared.ok()) {
         if (shared.error_code() == EUCLEAN)
             return fail(kExitIntegrity, "INTEGRITY", "%s in the store, which %s needs, is broken", broken.c_str(), ct);
-        return fail(kExitFailed, "FAILED", "cannot read %s in the store: %s", broken.c_str(), errno_text(shared.error()));
+        return fail(kExitFailed, failure_code(shared.error(), "FAILED"), "cannot read %s in the store: %s", broken.c_str(), errno_text(shared.error()));
     }
     parts.shared = shared.take();
 
     auto lock = area.value().lock();
     if (!lock.ok()) {
         if (lock.error_code() == EWOULDBLOCK) return fail(kExitBusy, "BUSY", "%s is mounted already", ct);
-        return fail(kExitFailed, "FAILED", "cannot lock the private area of %s: %s", ct, errno_text(lock.error()));
+        return fail(kExitFailed, failure_code(lock.error(), "FAILED"), "cannot lock the private area of %s: %s", ct, errno_text(lock.error()));
     }
     parts.area_lock = lock.take();
 
@@ -127,26 +127,26 @@ int prepare(const MountOptions& options, EngineParts& parts) {
             return fail(kExitIntegrity, "INTEGRITY", "tree %s, which %s is based on, is missing", digest, ct);
         if (tree.error_code() == EUCLEAN)
             return fail(kExitIntegrity, "BAD_TREE", "tree %s is broken (templatefs verify says more)", digest);
-        return fail(kExitFailed, "FAILED", "cannot open tree %s: %s", digest, errno_text(tree.error()));
+        return fail(kExitFailed, failure_code(tree.error(), "FAILED"), "cannot open tree %s: %s", digest, errno_text(tree.error()));
     }
     parts.tree = file.take();
 
     auto runs = open_or_make(store.get(), "run", 0711);
     auto run = runs.ok() ? open_or_make(runs.value().get(), ct, 0700) : Result<UniqueFd>(runs.error());
-    if (!run.ok()) return fail(kExitFailed, "FAILED", "cannot make run/%s: %s", ct, errno_text(run.error()));
+    if (!run.ok()) return fail(kExitFailed, failure_code(run.error(), "FAILED"), "cannot make run/%s: %s", ct, errno_text(run.error()));
     parts.run = run.take();
     if (auto views = make_views(area.value().base(), objects.value().get(), parts); !views.ok())
-        return fail(kExitNoFuse, "FUSE_UNAVAILABLE", "cannot make the mounts of the private area and of objects/: %s",
-                    errno_text(views.error()));
+        return fail(kExitNoFuse, failure_code(views.error(), "FUSE_UNAVAILABLE"),
+                    "cannot make the mounts of the private area and of objects/: %s", errno_text(views.error()));
     auto control = listen_in(parts.run.get());
-    if (!control.ok()) return fail(kExitFailed, "FAILED", "cannot make the control socket: %s", errno_text(control.error()));
+    if (!control.ok()) return fail(kExitFailed, failure_code(control.error(), "FAILED"), "cannot make the control socket: %s", errno_text(control.error()));
     parts.control = control.take();
 
     parts.device = UniqueFd(::open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK));
     if (!parts.device.valid())
         return fail(kExitNoFuse, "FUSE_UNAVAILABLE", "cannot open /dev/fuse: %s", std::strerror(errno));
     auto state = SharedState::create();
-    if (!state.ok()) return fail(kExitFailed, "FAILED", "no memory for the engine's state: %s", errno_text(state.error()));
+    if (!state.ok()) return fail(kExitFailed, failure_code(state.error(), "FAILED"), "no memory for the engine's state: %s", errno_text(state.error()));
     parts.state = state.take();
 
     struct statfs host;

@@ -34,8 +34,11 @@ struct Output {
 
     static Result<Output> open(int run) {
         Output output;
-        output.log = TRY(open_at(run, "log", O_WRONLY | O_CREAT | O_APPEND, 0600));
         output.null = TRY(open_at(AT_FDCWD, "/dev/null", O_RDWR));
+        auto log = open_at(run, "log", O_WRONLY | O_CREAT | O_APPEND, 0600);
+        // A store that is full or has become read-only is served on, without a log.
+        if (!log.ok()) log = open_at(AT_FDCWD, "/dev/null", O_WRONLY);
+        output.log = TRY(std::move(log));
         return output;
     }
     void redirect() {
@@ -128,7 +131,7 @@ int run_worker(EngineParts& parts, UniqueFd ready, int64_t holder) {
     auto served = serve(parts, std::move(ready), holder);
     if (served.ok()) return served.value();
     ExitStatus status = served.error_code() == EUCLEAN ? kExitIntegrity : kExitFailed;
-    const char* code = status == kExitIntegrity ? "INTEGRITY" : "ENGINE_FAILED";
+    const char* code = status == kExitIntegrity ? "INTEGRITY" : failure_code(served.error(), "ENGINE_FAILED");
     return fail(status, code, "the engine of %s cannot serve its root: %s", parts.container.c_str(),
                 errno_text(served.error()));
 }

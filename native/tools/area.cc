@@ -20,9 +20,7 @@ namespace {
 constexpr char kUsage[] = "area make DIR | area remove DIR | area quota --store DIR --container CT [--size BYTES|none]";
 
 int fail_with(Errno error, const char* what, const char* name) {
-    if (error.value == ENOSPC || error.value == EDQUOT)
-        return fail(kExitFailed, "NO_SPACE", "cannot %s %s: %s", what, name, errno_text(error));
-    return fail(kExitFailed, "FAILED", "cannot %s %s: %s", what, name, errno_text(error));
+    return fail(kExitFailed, failure_code(error, "FAILED"), "cannot %s %s: %s", what, name, errno_text(error));
 }
 
 // Splits DIR into its parent, opened, and its last name.
@@ -53,7 +51,7 @@ int show_quota(Options& options) {
     if (!named || options.rest() != nullptr) return fail(kExitUsage, "USAGE", "%s", kUsage);
     UniqueFd folder(::open(store.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!folder.valid()) return fail_with(Errno::last(), "open the store", store.c_str());
-    auto area = PrivateArea::open(folder.get(), container);
+    auto area = PrivateArea::open_to_look(folder.get(), container);
     if (!area.ok()) {
         if (area.error_code() == ENOENT) return fail(kExitNoContainer, "CONTAINER_NOT_FOUND", "no container %s", container.c_str());
         return fail_with(area.error(), "open the private area of", container.c_str());
@@ -74,6 +72,8 @@ int show_quota(Options& options) {
     UsageTotals totals;
     if (known) {
         totals = {*stored.value()->bytes, stored.value()->inodes};
+    } else if (area.value().is_untouched()) {
+        totals.inodes = 1;  // the root
     } else {
         auto counted = recount(area.value());
         if (!counted.ok()) return fail_with(counted.error(), "count the private area of", container.c_str());

@@ -53,7 +53,7 @@ public:
         : area_(area), tree_(tree), options_(options), output_(STDOUT_FILENO) {}
 
     Result<void> run() {
-        Place root{area_.root(), "."};
+        Place root{area_.is_untouched() ? area_.base() : area_.root(), "."};
         auto info = TRY(read_node_info(root));
         // Before its first change the root folder is only the tree's.
         HostStat stat = TRY(host_stat(root));
@@ -69,6 +69,7 @@ public:
             stat.stx_mtime.tv_nsec = node.mtime_nsec;
         }
         record("/", stat, info);
+        if (area_.is_untouched()) return output_.flush();
         TRY(walk());
         TRY(indexed());
         return output_.flush();
@@ -341,16 +342,19 @@ int run_scan(int argc, char** argv) {
         return fail(kExitUsage, "USAGE", "scan --store DIR --container CT [--keep-going [--mend]]");
     UniqueFd folder(::open(store.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!folder.valid()) return fail(kExitFailed, "FAILED", "cannot open the store %s: %s", store.c_str(), std::strerror(errno));
-    auto area = PrivateArea::open(folder.get(), container);
+    auto area = how.mend ? PrivateArea::open(folder.get(), container) : PrivateArea::open_to_look(folder.get(), container);
     if (!area.ok()) {
         if (area.error_code() == ENOENT)
             return fail(kExitNoContainer, "CONTAINER_NOT_FOUND", "no container %s", container.c_str());
-        return fail(area.error_code() == EUCLEAN ? kExitIntegrity : kExitFailed, "INTEGRITY",
+        return fail(area.error_code() == EUCLEAN ? kExitIntegrity : kExitFailed, failure_code(area.error(), "INTEGRITY"),
                     "cannot open the private area of %s: %s", container.c_str(), errno_text(area.error()));
     }
     UniqueFd lock;
     if (how.mend) {
         auto taken = area.value().lock();
+        if (!taken.ok() && taken.error_code() != EWOULDBLOCK)
+            return fail(kExitFailed, failure_code(taken.error(), "FAILED"), "cannot lock the private area of %s: %s", container.c_str(),
+                        errno_text(taken.error()));
         if (!taken.ok()) return fail(kExitBusy, "BUSY", "%s is mounted", container.c_str());
         lock = taken.take();
     }
@@ -362,7 +366,7 @@ int run_scan(int argc, char** argv) {
                     errno_text(tree.error()));
     auto done = Scan(area.value(), tree.value(), how).run();
     if (!done.ok())
-        return fail(done.error_code() == EUCLEAN ? kExitIntegrity : kExitFailed, "INTEGRITY",
+        return fail(done.error_code() == EUCLEAN ? kExitIntegrity : kExitFailed, failure_code(done.error(), "INTEGRITY"),
                     "cannot read the private area of %s: %s", container.c_str(), errno_text(done.error()));
     return 0;
 }

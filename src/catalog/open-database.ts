@@ -42,6 +42,20 @@ function openCopy(path: string): Database.Database {
   }
 }
 
+/** @returns undefined where its `-shm` file cannot be made: on a disk without room, or one that has just become read-only */
+function openInPlace(path: string): Database.Database | undefined {
+  const database = new Database(path, { fileMustExist: true });
+  try {
+    database.pragma('user_version');
+    return database;
+  } catch (error) {
+    database.close();
+    const code = errnoOf(error) ?? '';
+    if (/^SQLITE_(?:CANTOPEN|FULL|READONLY|IOERR_SHM)/.test(code)) return undefined;
+    throw error;
+  }
+}
+
 function emptyCatalog(path: string): Database.Database {
   const database = new Database(':memory:');
   migrate(database, path);
@@ -90,7 +104,7 @@ function openReading(paths: StorePaths, size: number | undefined): Database.Data
   const path = paths.catalog;
   if (size === undefined) return emptyCatalog(path);
   const writable = canWrite(path) && canWrite(join(path, '..'));
-  const database = prepare(writable ? new Database(path, { fileMustExist: true }) : openCopy(path));
+  const database = prepare((writable ? openInPlace(path) : undefined) ?? openCopy(path));
   refuseForeign(database, paths);
   const version = Number(database.pragma('user_version', { simple: true }));
   checkCatalogVersion(version, path);

@@ -1,4 +1,27 @@
+import { statfsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
+
+/** A file system with less than this, or without inodes, is full as far as a database goes. */
+const FULL_BELOW_BYTES = 256 * 1024;
+
+/** Whether there is no room: SQLite calls that an I/O error, or a file that cannot be opened, when it concerns its helper files. */
+function isFull(path: string): boolean {
+  try {
+    const { bavail, bsize, files, ffree } = statfsSync(dirname(path));
+    // btrfs has no number of inodes: it says 0 of 0.
+    return bavail * bsize < FULL_BELOW_BYTES || (files > 0 && ffree === 0);
+  } catch {
+    return false;
+  }
+}
+
+function noSpace(path: string, cause: unknown): TemplatefsError {
+  return new TemplatefsError('NO_SPACE', `no space left while writing the catalog ${path}`, {
+    hint: 'free some space on the file system of the store (df -h, df -i), then run the command again',
+    cause,
+  });
+}
 
 const REBUILD_HINT =
   'run `templatefs catalog rebuild`: it keeps the broken file under another name and makes a new catalog from the templates and containers of the store';
@@ -25,13 +48,11 @@ export function catalogError(error: unknown, path: string): unknown {
       // A table or column is missing: the schema is not the one that the version promises.
       return badCatalog(path, `does not have the tables that its version says (${reason})`, error);
     case 'SQLITE_FULL':
-      return new TemplatefsError('NO_SPACE', `no space left while writing the catalog ${path}`, {
-        hint: 'free some space on the file system of the store (df -h, df -i), then run the command again',
-        cause: error,
-      });
+      return noSpace(path, error);
     case 'SQLITE_READONLY':
     case 'SQLITE_CANTOPEN':
     case 'SQLITE_PERM':
+      if (code === 'SQLITE_CANTOPEN' && isFull(path)) return noSpace(path, error);
       return new TemplatefsError('STORE_NOT_WRITABLE', `cannot write the catalog ${path}: ${reason}`, {
         hint: 'run as root on a store that is mounted read-write, or name another with --store DIR',
         cause: error,
@@ -43,6 +64,7 @@ export function catalogError(error: unknown, path: string): unknown {
         cause: error,
       });
     case 'SQLITE_IOERR':
+      if (isFull(path)) return noSpace(path, error);
       return new TemplatefsError('IO_ERROR', `I/O error in the catalog ${path}: ${reason}`, {
         hint: 'look at dmesg: the disk below the store reports errors',
         cause: error,

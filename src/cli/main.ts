@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { TemplatefsError, errnoOf } from '../core/errors.js';
+import { TemplatefsError, diskError, errnoOf } from '../core/errors.js';
 import { examples, type CommandHost } from './command-host.js';
 import { catalogCommand } from './commands/catalog.js';
 import { createCommand } from './commands/create.js';
@@ -127,7 +127,7 @@ function watchSignals(): Interrupts {
 /** After an interrupt whatever a command stumbled over is a consequence of it. */
 function errorToReport(thrown: unknown, signal: AbortSignal): unknown {
   if (signal.aborted) return signal.reason;
-  return thrown instanceof CommanderError ? usageError(thrown) : thrown;
+  return thrown instanceof CommanderError ? usageError(thrown) : diskError(thrown);
 }
 
 /**

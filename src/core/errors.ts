@@ -59,6 +59,16 @@ export function errnoOf(error: unknown): string | undefined {
 }
 
 /**
+ * Turns a full, read-only or broken disk, met by whatever call, into an error that says what to do; for those that nobody has
+ * turned into a better one. Anything else is returned as it is.
+ */
+export function diskError(error: unknown): unknown {
+  if (!['ENOSPC', 'EDQUOT', 'EROFS', 'EIO'].includes(errnoOf(error) ?? '')) return error;
+  const path = error instanceof Error && 'path' in error && typeof error.path === 'string' ? error.path : 'the store';
+  return storeWriteError(error, path);
+}
+
+/**
  * Turns a system error met while writing to the store into one that says what to do. Errors that already are
  * TemplatefsErrors, and errors that are no system errors, are returned as they are.
  */
@@ -80,7 +90,7 @@ export function storeWriteError(error: unknown, what: string): unknown {
         cause: error,
       });
     case 'EIO':
-      return new TemplatefsError('IO_ERROR', `I/O error while writing ${what}`, {
+      return new TemplatefsError('IO_ERROR', `I/O error at ${what}`, {
         hint: 'look at dmesg: the disk below the store reports errors',
         cause: error,
       });

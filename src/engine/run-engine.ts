@@ -11,6 +11,11 @@ const HINTS: Partial<Record<ErrorCode, string>> = {
   BUSY: 'see what uses it with `templatefs info` and `fuser -vm`, then run the command again',
   BAD_TREE: 'run `templatefs verify`; a tree is restored by importing its template again',
   INTEGRITY: 'run `templatefs verify` to see what is broken',
+  NO_SPACE: 'free some space on the file system of the store (templatefs gc, df -h, df -i), then run the command again',
+  STORE_NOT_WRITABLE: 'run as root on a store that is mounted read-write (findmnt, dmesg), or name another with --store DIR',
+  IO_ERROR: 'look at dmesg: the disk below the store reports errors',
+  FAILED: 'look at dmesg and at run/CT/log in the store, then run the command again',
+  ENGINE_FAILED: 'look at dmesg and at run/CT/log in the store, then run the command again',
 };
 
 const KNOWN_CODES = new Set<string>([
@@ -53,7 +58,7 @@ export function engineExitError(verb: string, status: number | null, signal: str
   const how = signal === null ? `with status ${status ?? 'unknown'}` : `by ${signal}`;
   const said = stderr.trim() === '' ? '' : `: ${stderr.trim().slice(-500)}`;
   const code = (status === null ? undefined : STATUS_CODES[status]) ?? 'ENGINE_FAILED';
-  return new TemplatefsError(code, `templatefs-engine ${verb} ended ${how}${said}`);
+  return engineError(code, `templatefs-engine ${verb} ended ${how}${said}`);
 }
 
 export interface EngineRun {

@@ -201,7 +201,8 @@ export class ObjectBatch {
     await this.#settle();
     await Promise.allSettled(this.#workers.map((worker) => worker.request({ kind: 'forget', batch: this.#place.batch })));
     this.#ended = true;
-    await rm(this.#place.staging, { recursive: true, force: true });
+    // What cannot be removed is in nobody's way, and goes with the next import or collection.
+    await rm(this.#place.staging, { recursive: true, force: true }).catch(() => undefined);
   }
 
   #sendFiles(): void {
@@ -268,7 +269,7 @@ export class ObjectBatch {
   }
 
   #noSpace(): TemplatefsError {
-    return new TemplatefsError('NO_SPACE', `more than ${this.#maxNewBytes} bytes of new content for ${this.#paths.objects}`, {
+    return new TemplatefsError('NO_SPACE', `more than ${Math.max(this.#maxNewBytes, 0)} bytes of new content for ${this.#paths.objects}`, {
       hint: 'free some space on the file system of the store (templatefs gc, df -h), then run the command again',
     });
   }
