@@ -44,13 +44,12 @@ function templateProblem(context: ServiceContext, row: TemplateRecord): CatalogP
   return problems;
 }
 
-/** Private areas that the catalog does not know: a broken catalog was put back from an old backup, or a command is cut. */
+/** Private areas that the catalog does not know: a broken catalog was put back from an old backup. */
 function unknownAreas(context: ServiceContext, catalog: Catalog): CatalogProblem[] {
   const { paths } = context;
   const known = new Set(catalog.containers().map(({ name }) => name));
-  const busy = new Set(catalog.journal().map(({ subject }) => subject));
   return namesIn(paths.privateAreas)
-    .filter((name) => !name.startsWith('.') && !known.has(name) && !busy.has(name))
+    .filter((name) => !name.startsWith('.') && !known.has(name))
     .map((name) => ({
       kind: 'container', name, problem: 'the catalog does not know it', repair: REBUILD,
       mend: { lock: `container-${name}`, change: (rows) => { takeOver(context, rows, name); } },
@@ -85,11 +84,15 @@ function differingRows(context: ServiceContext, catalog: Catalog): CatalogProble
 /** What is wrong with the catalog, and where it and the files of the store do not agree. */
 export function checkCatalog(context: ServiceContext, catalog: Catalog): CatalogProblem[] {
   const { paths } = context;
+  const busy = new Set<string>();
+  const noteBusy = (): void => { for (const { subject } of catalog.journal()) busy.add(subject); };
+  noteBusy();
+  const differing = [...catalog.templates().flatMap((row) => templateProblem(context, row)), ...unknownAreas(context, catalog), ...differingRows(context, catalog)];
+  noteBusy();
   return [
     ...catalog.check().map((problem) => ({ kind: 'catalog', name: paths.catalog, problem, repair: REBUILD })),
-    ...catalog.templates().flatMap((row) => templateProblem(context, row)),
-    ...unknownAreas(context, catalog),
-    ...differingRows(context, catalog),
+    // A command is at work on the others, or was cut: then the next that writes makes the catalog follow the files.
+    ...differing.filter(({ name }) => !busy.has(name)),
   ];
 }
 

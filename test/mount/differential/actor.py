@@ -4,6 +4,7 @@ It holds a file system's descriptors, maps, locks and current folder as a progra
 process through pipes: only one of them works at a time, so what happens does not depend on scheduling. In the concurrent phase
 all work at once, each in folders of its own.
 """
+import contextlib
 import errno
 import fcntl
 import os
@@ -139,8 +140,11 @@ class Actor:
         if not flags & os.O_PATH:
             root.old = plain.old = os.pread(plain.fd, KEEP_OLD, 0)
             return
-        # A bare path is opened to be read. Closing that ends this process's locks, so on both sides.
-        root.old = plain.old = [read_again(side.fd) for side in (root, plain)][1]
+        # A bare path is opened to be read. Closing that ends this process's locks, so on both sides (the root's may be stale: then
+        # none of them are on it).
+        with contextlib.suppress(OSError):
+            read_again(root.fd)
+        root.old = plain.old = read_again(plain.fd)
 
 
 def read_again(fd):

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { Catalog } from '../../../src/catalog/catalog.js';
@@ -7,6 +7,8 @@ import { acquireLock } from '../../../src/catalog/lock.js';
 import { bootId } from '../../../src/catalog/process-identity.js';
 import type { JournalOperation } from '../../../src/catalog/records.js';
 import type { StorePaths } from '../../../src/core/store-paths.js';
+import { formatTemplateFile, readTemplateFile } from '../../../src/catalog/template-file.js';
+import { checkCatalog } from '../../../src/service/check-catalog.js';
 import { containerInfo } from '../../../src/service/container-info.js';
 import { createContainer } from '../../../src/service/create-container.js';
 import { destroyContainer } from '../../../src/service/destroy-container.js';
@@ -129,6 +131,27 @@ asRoot('what a killed command leaves', () => {
     renameSync(paths.privateArea('c1'), join(paths.privateAreas, `.trash-${id}-c1`));
     await createContainer(context, { name: 'c1', template: 't' });
     expect(readdirSync(paths.privateAreas)).toEqual(['c1']);
+  });
+
+  test('a template whose new version the catalog does not know yet is no problem, and is taken over', async () => {
+    const { paths, context } = await storeWithTemplate();
+    const record = readTemplateFile(paths.templateRecord('t'));
+    if (record === undefined) throw new Error('the template has no record');
+    const tree = '5'.repeat(record.tree.length);
+    copyFileSync(paths.tree(record.tree), paths.tree(tree));
+    writeFileSync(paths.templateRecord('t'), formatTemplateFile({ ...record, version: 2, tree }));
+    const problems = (): string[] => {
+      using catalog = Catalog.open(paths, 'read');
+      return checkCatalog(context, catalog).map(({ problem }) => problem);
+    };
+    expect(problems()).toEqual(['its record names another tree than the catalog']);
+    leaveJournal(paths, 'add-template', 't');
+    expect(problems()).toEqual([]);
+    await createContainer(context, { name: 'c1', template: 't' });
+    expect(journalOf(paths)).toEqual([]);
+    expect(problems()).toEqual([]);
+    using catalog = Catalog.open(paths, 'read');
+    expect(catalog.template('t')).toMatchObject({ version: 2, tree });
   });
 
   test('what a live command is on is left to it', async () => {
