@@ -18,7 +18,7 @@ import { useScratch } from '../support/scratch.js';
 
 const WRITE = process.env['TEMPLATEFS_WRITE_BASELINE'] !== undefined;
 /** Sent when the kernel finds the time, or for an interrupted client. */
-const NOT_COUNTED = new Set(['FORGET', 'BATCH_FORGET', 'INTERRUPT', 'DESTROY']);
+const NOT_COUNTED = new Set(['forget', 'batch_forget', 'interrupt', 'destroy']);
 /** The kernel may have dropped a name meanwhile, for want of memory: only what is found each time counts. */
 const TRIES = 3;
 const FILES = 100;

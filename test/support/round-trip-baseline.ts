@@ -2,7 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { PROJECT } from './project.js';
 
-/** How often each FUSE request was sent: `{ LOOKUP: 200, OPEN: 100 }`. */
+/** How often each FUSE request was sent: `{ lookup: 200, open: 100 }`. */
 export type RequestCounts = Readonly<Record<string, number>>;
 
 /** test/baselines/round-trips.json */
@@ -38,7 +38,7 @@ function total(counts: RequestCounts): number {
 /**
  * Compares what a scenario cost with what it cost before.
  *
- * @returns what has changed: `OPEN 100 -> 200 (+100), in all 300 -> 400 (+100)`; undefined when nothing has
+ * @returns what has changed: `open 100 -> 200 (+100), in all 300 -> 400 (+100)`; undefined when nothing has
  */
 export function changeOf(wanted: RequestCounts, found: RequestCounts, exact: boolean): string | undefined {
   const change = (name: string, before: number, after: number): string => `${name} ${before} -> ${after} (${after > before ? '+' : ''}${after - before})`;
