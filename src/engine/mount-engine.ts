@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { TemplatefsError } from '../core/errors.js';
 import { idMapArguments, parseIdRange, type IdMaps, type IdRange } from '../core/id-map.js';
 import { parseKeyValues } from '../core/key-value-text.js';
@@ -19,6 +20,14 @@ export interface MountOptions {
   /** Mounted only for the time of an `exec`. */
   readonly temporary?: boolean;
   readonly signal?: AbortSignal;
+}
+
+/** For those who want to know beforehand; a mount looks for itself. @throws FUSE_UNAVAILABLE when there is no /dev/fuse */
+export function checkFuse(): void {
+  if (existsSync('/dev/fuse')) return;
+  throw new TemplatefsError('FUSE_UNAVAILABLE', 'there is no /dev/fuse', {
+    hint: 'load the module (modprobe fuse); in a container, give it the device /dev/fuse and CAP_SYS_ADMIN',
+  });
 }
 
 /** What `templatefs-engine mount --report` says. */
