@@ -98,9 +98,9 @@ std::string find_holder(int folder, const std::string& name) {
 
 Result<CommandLock> CommandLock::take(int store, const std::string& name, const std::string& command, uint64_t wait_ms,
                                       std::string& holder) {
-    UniqueFd run = TRY(open_or_make(store, "run", 0755));
+    UniqueFd run = TRY(open_or_make(store, "run", 0700));
     CommandLock lock;
-    lock.folder_ = TRY(open_or_make(run.get(), ".locks", 0755));
+    lock.folder_ = TRY(open_or_make(run.get(), ".locks", 0700));
     for (uint64_t waited = 0;; waited += kPollMs) {
         auto fd = try_lock(lock.folder_.get(), name.c_str());
         if (fd.ok()) {

@@ -161,7 +161,7 @@ private:
 
     int prepare_place() {
         const std::string run = std::string("run/") + ct_;
-        const bool made = (::mkdirat(store_.get(), "run", 0755) == 0 || errno == EEXIST) &&
+        const bool made = (::mkdirat(store_.get(), "run", 0700) == 0 || errno == EEXIST) &&
                           (::mkdirat(store_.get(), run.c_str(), 0700) == 0 || errno == EEXIST);
         if (!made) return fail_writing(Errno::last(), "run/");
         if (command_.temporary) {
