@@ -30,8 +30,10 @@ beforeEach(() => {
 const mount = (container: string, options?: string) => helper.run(store.path, container, place, options);
 
 async function waitForEnd(pid: number): Promise<void> {
-  for (const deadline = performance.now() + 30_000; existsSync(`/proc/${pid}`); await sleep(5)) {
+  const deadline = performance.now() + 30_000;
+  while (existsSync(`/proc/${pid}`)) {
     if (performance.now() > deadline) throw new Error(`process ${pid} has not ended`);
+    await sleep(5);
   }
 }
 
@@ -142,7 +144,7 @@ describe('what is refused', () => {
 
   test('one that a command works on: at once, unless it may wait', async () => {
     const held = await acquireLock({ paths: new StorePaths(store.path), name: 'container-c1', what: 'c1', mode: 'exclusive' });
-    let release = held.release;
+    let release = (): void => { held.release(); };
     try {
       expect(await mount('c1')).toMatchObject({ status: 32, stderr: expect.stringMatching(new RegExp(`in use by pid ${process.pid} `)) as string });
       const waiting = mount('c1', 'wait=60');

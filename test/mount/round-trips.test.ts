@@ -100,7 +100,9 @@ function countsIn(reply: ControlReply): Record<string, number> {
 /** The counts when nothing comes any more: a RELEASE is sent after close(2) has returned. */
 async function settledCounts(container: string): Promise<Record<string, number>> {
   let last = '';
-  for (const deadline = performance.now() + 30_000; ; await sleep(15)) {
+  const deadline = performance.now() + 30_000;
+  for (;;) {
+    await sleep(15);
     const reply = await status(container);
     const counts = countsIn(reply);
     const text = JSON.stringify(counts);
@@ -143,9 +145,11 @@ async function measure(scenario: Scenario): Promise<RequestCounts> {
   await scenario.run(root);
   const after = await settledCounts(container);
   await unmount(container, root);
-  return Object.fromEntries(
-    Object.entries(after).flatMap(([name, count]) => (count === before[name] ? [] : [[name, count - (before[name] ?? 0)]])).sort(),
-  );
+  const costs: Record<string, number> = {};
+  for (const [name, count] of Object.entries(after).sort()) {
+    if (count !== before[name]) costs[name] = count - (before[name] ?? 0);
+  }
+  return costs;
 }
 
 beforeAll(async () => {
