@@ -278,9 +278,28 @@ describe('as mount(8) finds it', () => {
       umount '${place}'`);
     while (!existsSync(done)) await sleep(10);
     const ended = await mount('c1');
+    const info = await store.info('c1');
+    const destroyed = await store.run(['destroy', 'c1']);
     await runOk('rm', [done]);
     expect(ended).toMatchObject({ status: 32, stderr: expect.stringContaining('is mounted at') as string });
+    expect(info).toMatchObject({ state: 'mounted', root: place, stale: null });
+    expect(destroyed.status, destroyed.stderr).toBe(11);
     expect(await inside).toMatchObject({ status: 0, stdout: 'from the template\n' });
+  });
+
+  test('the command line unmounts it there', async () => {
+    const done = scratch.path('done');
+    const inside = helper.script(`
+      mount -t templatefs c1 '${place}' -o 'store=${store.path}'
+      touch '${done}'
+      while [ -e '${done}' ]; do sleep 0.05; done
+      grep -c '${place}' /proc/mounts || umount '${place}' 2>/dev/null || true`);
+    while (!existsSync(done)) await sleep(10);
+    const ended = await store.run(['umount', 'c1']);
+    await runOk('rm', [done]);
+    expect(ended).toMatchObject({ status: 0, stdout: 'unmounted c1\n' });
+    expect(await inside).toMatchObject({ stdout: '0\n' });
+    expect((await store.info('c1')).state).toBe('stopped');
   });
 });
 
