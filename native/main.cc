@@ -1,6 +1,7 @@
 // The engine's command line: docs/protocols/control.md.
 
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -10,6 +11,9 @@
 
 #include "base/failure.h"
 #include "control/version.h"
+#include "mount/helper.h"
+#include "mount/mount_container.h"
+#include "private/settings.h"
 #include "session/engine.h"
 #include "session/handover.h"
 #include "session/user_namespace.h"
@@ -40,22 +44,42 @@ int take_id_maps(Options& options, std::optional<IdMaps>& ids) {
     return 0;
 }
 
+// `key value` lines for the control plane.
+void print_report(const MountedContainer& mounted) {
+    std::string text = "mountpoint " + escape_value(mounted.mountpoint) + "\nalready " + (mounted.already ? "yes" : "no") + "\n";
+    if (!mounted.cleared.empty()) text += "cleared " + escape_value(mounted.cleared) + "\n";
+    for (const IdRange& range : mounted.ids.uids) text += "uid-map " + id_map_text({range});
+    for (const IdRange& range : mounted.ids.gids) text += "gid-map " + id_map_text({range});
+    std::fputs(text.c_str(), stdout);
+}
+
 int run_mount_command(int argc, char** argv) {
+    // What the command was started with besides the three is none of the engine's.
+    (void)::syscall(SYS_close_range, 3, ~0U, 0);
     Options options(argc, argv);
-    MountOptions mount;
-    bool complete = options.value("--store", mount.store) && options.value("--container", mount.container) &&
-                    options.value("--mountpoint", mount.mountpoint);
+    MountCommand command;
+    MountOptions& mount = command.options;
+    bool complete = options.value("--store", mount.store) && options.value("--container", mount.container);
+    (void)options.value("--mountpoint", mount.mountpoint);
     if (int status = take_id_maps(options, mount.ids); status != 0) return status;
     (void)options.value("--options", mount.mount_options);
     mount.passthrough = !options.flag("--no-passthrough");
     mount.foreground = options.flag("--foreground");
     if (!options.number("--whole-copy-limit", mount.whole_copy_limit)) complete = false;
     if (!options.number("--max-nodes", mount.max_nodes)) complete = false;
+    command.name = "templatefs-engine mount " + mount.container;
+    command.locked = options.flag("--locked");
+    command.temporary = options.flag("--temporary");
+    const bool report = options.flag("--report");
     if (!complete || options.rest() != nullptr)
         return fail(kExitUsage, "USAGE",
-                    "mount --store DIR --container CT --mountpoint DIR [--options LIST] [--uid-map I:O:N]... [--gid-map I:O:N]..."
-                    " [--no-idmap] [--no-passthrough] [--foreground] [--whole-copy-limit BYTES] [--max-nodes N]");
-    return run_mount(mount);
+                    "mount --store DIR --container CT [--mountpoint DIR] [--options LIST] [--uid-map I:O:N]... [--gid-map I:O:N]..."
+                    " [--no-idmap] [--no-passthrough] [--foreground] [--whole-copy-limit BYTES] [--max-nodes N] [--locked] [--temporary]"
+                    " [--report]");
+    MountedContainer mounted;
+    const int status = mount_container(command, mounted);
+    if (status == 0 && report) print_report(mounted);
+    return status;
 }
 
 // Runs a program with a descriptor of a user namespace that has these maps.
@@ -120,4 +144,7 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace templatefs
 
-int main(int argc, char** argv) { return templatefs::run(argc, argv); }
+int main(int argc, char** argv) {
+    if (argc > 0 && templatefs::is_mount_helper(argv[0])) return templatefs::run_mount_helper(argc, argv);
+    return templatefs::run(argc, argv);
+}

@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 import { main, mustRun, passSignalsOn, ROOT, run, say, ScriptError } from './checkout.mjs';
 
 /** The harness and its program; native/fuzz/harness.h has the same list. */
-const HARNESSES = { requests: 'request', 'tree-image': 'tree_image', 'private-area': 'private_area', 'shared-state': 'shared_state', control: 'control' };
+const HARNESSES = { requests: 'request', 'tree-image': 'tree_image', 'private-area': 'private_area', 'shared-state': 'shared_state', control: 'control', mount: 'mount' };
 const BUILD = 'build/fuzz';
 
 function corpusOf(kind, name) {

@@ -29,6 +29,8 @@ test  | rsync           | program that is run on roots
 test  | cpio            | program that is run on roots
 test  | stress-ng       | its stressors of files, with --verify
 test  | fio             | writes and reads that verify their data
+test  | systemd         | systemd-analyze checks the mount unit of the documentation
+test  | findutils       | counts of requests; so are the programs above
 test  | strace          | makes single system calls of commands fail
 test  | e2fsprogs       | mkfs.ext4 for a scratch file system, also in benchmarks
 test  | xfsprogs        | mkfs.xfs: the same with reflink

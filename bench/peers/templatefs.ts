@@ -28,7 +28,7 @@ export const templatefs: Peer = {
     const status = (): ReturnType<typeof controlRequest> => controlRequest(paths.controlSocket(slot), ['status']);
     return {
       path,
-      mount: () => mountEngine({ paths, container: slot, mountpoint: path, signal: input.signal }),
+      mount: async () => { await mountEngine({ paths, container: slot, mountpoint: path, signal: input.signal }); },
       // umount(8) as for the other peers, not `templatefs umount`; the engine sees the end of its mount and ends too.
       unmount: async () => {
         const found = await engineState(paths, slot);

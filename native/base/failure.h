@@ -14,6 +14,10 @@ enum ExitStatus : int {
     kExitNoFuse = 13,
 };
 
+// From now on `fail` writes `PROGRAM: message`, and what to do about it on a second line: for a program that people start
+// themselves. `program` must live on; nullptr: as at first.
+void tell_errors_to_people(const char* program);
+
 // Writes `templatefs-engine: CODE: message` as one line to stderr and returns `status`, so that a command can end with
 // `return fail(…)`. Control characters in the message (from paths) become '?'.
 [[gnu::format(printf, 3, 4)]] int fail(ExitStatus status, const char* code, const char* format, ...);

@@ -26,11 +26,12 @@ void fuzz_tree_image(Input input);
 void fuzz_private_area(Input input);
 void fuzz_shared_state(Input input);
 void fuzz_control(Input input);
+void fuzz_mount(Input input);
 
 inline constexpr std::array kHarnesses = {
     Harness{"requests", fuzz_requests},         Harness{"tree-image", fuzz_tree_image},
     Harness{"private-area", fuzz_private_area}, Harness{"shared-state", fuzz_shared_state},
-    Harness{"control", fuzz_control},
+    Harness{"control", fuzz_control},           Harness{"mount", fuzz_mount},
 };
 
 // Ends the process: the input shows a bug.

@@ -70,9 +70,11 @@ Result<PrivateArea> PrivateArea::open_base(UniqueFd base) {
     return area;
 }
 
-Result<UniqueFd> PrivateArea::lock() {
-    auto opened = open_at(base(), "lock", O_RDWR | O_CREAT, 0600);
-    if (!opened.ok() && opened.error_code() == EROFS) opened = open_at(base(), "lock", O_RDONLY);
+Result<UniqueFd> PrivateArea::lock() { return lock_area(base()); }
+
+Result<UniqueFd> lock_area(int base) {
+    auto opened = open_at(base, "lock", O_RDWR | O_CREAT, 0600);
+    if (!opened.ok() && opened.error_code() == EROFS) opened = open_at(base, "lock", O_RDONLY);
     UniqueFd fd = TRY(std::move(opened));
     TRY(checked_void(::flock(fd.get(), LOCK_EX | LOCK_NB)));
     // When it was last taken: whoever reads an area that nobody serves sees afterwards whether somebody did meanwhile.

@@ -71,6 +71,9 @@ private:
     ContainerSettings settings_;
 };
 
+// The lock that says "an engine serves this area" (PrivateArea::lock) by the folder private/<ct>.
+Result<UniqueFd> lock_area(int base);
+
 // Removes a folder's whole content, bottom up; never follows a symlink or leaves the file system.
 Result<void> remove_content(int folder);
 // Removes one entry, whatever it is. ENOENT is success.

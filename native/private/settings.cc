@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/unique_fd.h"
 
 namespace templatefs {
@@ -81,6 +83,12 @@ Result<std::optional<SharedPaths>> shared_paths_of(int folder, const char* name,
 }
 
 }  // namespace
+
+bool is_container_name(std::string_view name) {
+    const auto is_alphanumeric = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); };
+    if (name.empty() || name.size() > 128 || !is_alphanumeric(name[0])) return false;
+    return std::all_of(name.begin(), name.end(), [&](char c) { return is_alphanumeric(c) || c == '_' || c == '.' || c == '+' || c == '-'; });
+}
 
 std::string escape_value(std::string_view value) {
     static constexpr char digits[] = "0123456789ABCDEF";

@@ -33,6 +33,9 @@ Result<ContainerSettings> read_settings(int area);
 // EUCLEAN when the record of the template or the store's `config` is broken; `broken` then names that file.
 Result<SharedPaths> find_shared_paths(int store, const ContainerSettings& settings, std::string& broken);
 
+// Whether it can name a container, and so a folder of the store: as src/core/names.ts has it.
+bool is_container_name(std::string_view name);
+
 // Values in `key value` files: bytes with '%', control characters and bytes above 0x7e written %XX.
 std::string escape_value(std::string_view value);
 Result<std::string> unescape_value(std::string_view value);

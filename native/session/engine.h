@@ -27,6 +27,8 @@ struct MountOptions {
     bool foreground = false;
     uint64_t whole_copy_limit = kWholeCopyLimit;
     uint64_t max_nodes = kMaxNodes;
+    UniqueFd area_lock;     // of the private area, if the caller has it already
+    UniqueFd command_lock;  // of the container's commands: kept until the root is live, or will not be
 };
 
 // Of a holder that has taken the root over from another: docs/protocols/handover.md.
@@ -52,6 +54,7 @@ struct EngineParts {
     UniqueFd run;      // run/<ct>/
     UniqueFd answers;  // its end of that pair
     UniqueFd mount;    // until the root is attached
+    UniqueFd command_lock;  // until it is live
     std::string store_path;
     std::string container;
     std::string mountpoint;
@@ -65,8 +68,8 @@ struct EngineParts {
     Takeover takeover;
 };
 
-// Mounts and goes to the background; returns the exit status of the command.
-int run_mount(const MountOptions& options);
+// Mounts and goes to the background; returns the exit status of the command. In the foreground the engine keeps whatever else is open.
+int run_mount(MountOptions& options);
 
 // The holder's life: forks workers until one ends because the root is unmounted. `ready` gets one byte, the exit status of
 // the command, as soon as the first worker serves or has failed; it is not open when the root was taken over.

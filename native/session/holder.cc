@@ -56,6 +56,7 @@ void remove_state(const EngineParts& parts) {
 
 // From here on nobody waits for us: what is said goes into run/<ct>/log.
 void detach_from_terminal(const EngineParts& parts) {
+    tell_errors_to_people(nullptr);
     int log = ::openat(parts.run.get(), "log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
     int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null >= 0) {
@@ -121,6 +122,7 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
             ::close(live[0]);
             ready.reset();
             parts.mount.reset();
+            parts.command_lock.reset();
             // Should the old holder want the root back, none of ours may be left.
             if (parts.takeover.socket.valid()) ::prctl(PR_SET_PDEATHSIG, SIGKILL);
             int status = run_worker(parts, UniqueFd(live[1]), holder);
@@ -148,10 +150,12 @@ int run_holder(EngineParts& parts, UniqueFd ready) {
             }
         }
         if (is_live && failed == 0 && ready.valid()) {
+            // Before the command ends: whoever reads what it says waits until nobody can say more.
+            detach_from_terminal(parts);
+            parts.command_lock.reset();
             char status = 0;
             (void)!::write(ready.get(), &status, 1);
             ready.reset();
-            detach_from_terminal(parts);
         }
 
         if (is_live && failed == 0 && parts.takeover.socket.valid()) {

@@ -8,10 +8,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "base/failure.h"
 #include "session/confine.h"
 #include "session/engine.h"
+#include "session/engine_parts_text.h"
 #include "session/mount_point.h"
 
 namespace templatefs {
@@ -57,7 +59,7 @@ Result<void> make_views(int area, int objects, EngineParts& parts) {
 }
 
 // Fills `parts`; returns 0, or the exit status after the error has been said.
-int prepare(const MountOptions& options, EngineParts& parts) {
+int prepare(MountOptions& options, EngineParts& parts) {
     const char* ct = options.container.c_str();
     parts.container = options.container;
     parts.foreground = options.foreground;
@@ -86,7 +88,7 @@ int prepare(const MountOptions& options, EngineParts& parts) {
     char* store_path = ::realpath(options.store.c_str(), nullptr);
     parts.store_path = store_path != nullptr ? store_path : options.store;
     std::free(store_path);
-    if (options.container.empty() || options.container.find('/') != std::string::npos || options.container[0] == '.')
+    if (!is_container_name(options.container))
         return fail(kExitUsage, "USAGE", "not a container name: %s", ct);
     auto area = PrivateArea::open(store.get(), options.container);
     if (!area.ok()) {
@@ -106,12 +108,13 @@ int prepare(const MountOptions& options, EngineParts& parts) {
     }
     parts.shared = shared.take();
 
-    auto lock = area.value().lock();
+    auto lock = options.area_lock.valid() ? Result<UniqueFd>(std::move(options.area_lock)) : area.value().lock();
     if (!lock.ok()) {
         if (lock.error_code() == EWOULDBLOCK) return fail(kExitBusy, "BUSY", "%s is mounted already", ct);
         return fail(kExitFailed, failure_code(lock.error(), "FAILED"), "cannot lock the private area of %s: %s", ct, errno_text(lock.error()));
     }
     parts.area_lock = lock.take();
+    parts.command_lock = std::move(options.command_lock);
 
     auto trees = open_at(store.get(), "trees", O_RDONLY | O_DIRECTORY);
     auto objects = open_at(store.get(), "objects", O_RDONLY | O_DIRECTORY);
@@ -158,11 +161,22 @@ int prepare(const MountOptions& options, EngineParts& parts) {
     return 0;
 }
 
+// What the command has open besides is none of the engine's.
+void close_all_but(std::vector<int> kept) {
+    std::sort(kept.begin(), kept.end());
+    unsigned from = 3;
+    for (int fd : kept) {
+        if (fd < 3) continue;
+        const auto number = static_cast<unsigned>(fd);
+        if (number > from) (void)::syscall(SYS_close_range, from, number - 1, 0);
+        from = number + 1;
+    }
+    (void)::syscall(SYS_close_range, from, ~0U, 0);
+}
+
 }  // namespace
 
-int run_mount(const MountOptions& options) {
-    // What the command was started with besides the three is none of the engine's, and would be kept open by it.
-    (void)::syscall(SYS_close_range, 3, ~0U, 0);
+int run_mount(MountOptions& options) {
     EngineParts parts;
     if (int status = prepare(options, parts); status != 0) return status;
     ::umask(0);
@@ -182,7 +196,9 @@ int run_mount(const MountOptions& options) {
     pid_t holder = ::fork();
     if (holder < 0) return fail(kExitFailed, "FAILED", "cannot fork: %s", std::strerror(errno));
     if (holder == 0) {
-        ::close(ready[0]);
+        std::vector<int> kept = descriptors_of(parts);
+        kept.insert(kept.end(), {parts.mount.get(), parts.command_lock.get(), ready[1]});
+        close_all_but(std::move(kept));
         ::setsid();
         // The current folder would keep a file system busy.
         (void)!::chdir("/");

@@ -54,9 +54,14 @@ Result<void> attach_root(int mount, const IdMaps& ids, const std::string& mountp
         ::syscall(SYS_move_mount, mount, "", AT_FDCWD, mountpoint.c_str(), MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS)));
 }
 
+bool is_dead_mount(const std::string& mountpoint) {
+    // Attributes that the kernel has kept would hide it.
+    struct statx stat;
+    return ::statx(AT_FDCWD, mountpoint.c_str(), AT_STATX_FORCE_SYNC | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &stat) < 0 && errno == ENOTCONN;
+}
+
 Result<void> clear_dead_mount(const std::string& mountpoint) {
-    struct stat stat;
-    if (::stat(mountpoint.c_str(), &stat) == 0 || errno != ENOTCONN) return {};
+    if (!is_dead_mount(mountpoint)) return {};
     return checked_void(::umount2(mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW));
 }
 

@@ -15,6 +15,9 @@ Result<UniqueFd> make_root_mount(int device, const MountFlags& flags);
 // not know whether ids may be mapped. So nobody ever sees the root without its map, or one that does not answer.
 Result<void> attach_root(int mount, const IdMaps& ids, const std::string& mountpoint);
 
+// Whether what is mounted at `mountpoint` has lost its engine. Asks a live engine.
+bool is_dead_mount(const std::string& mountpoint);
+
 // Takes a mount away at `mountpoint` whose engine is dead (every access fails with ENOTCONN). No change otherwise.
 Result<void> clear_dead_mount(const std::string& mountpoint);
 

@@ -42,6 +42,7 @@ struct Output {
         return output;
     }
     void redirect() {
+        tell_errors_to_people(nullptr);
         ::dup3(null.get(), 0, 0);
         ::dup3(null.get(), 1, 0);
         ::dup3(log.get(), 2, 0);

@@ -11,9 +11,13 @@ import { isEngineMount, readMounts } from './mount-table.js';
 
 const STOP_WAIT_MS = 60_000;
 
-/** Detaches whatever roots of engines are mounted at `mountpoint`; processes inside see errors, as their engine is gone. */
-export async function detachMount(mountpoint: string): Promise<void> {
-  while (isEngineMount(readMounts(), mountpoint)) {
+/**
+ * Detaches the roots of engines that are mounted at `mountpoint`; processes inside see errors, as their engine is gone.
+ *
+ * @param connection only that engine's, where it is known: its place may be another's by now
+ */
+export async function detachMount(mountpoint: string, connection: number | null = null): Promise<void> {
+  while (isEngineMount(readMounts(), mountpoint, connection)) {
     try {
       await promisify(execFile)('umount', ['-l', '--', mountpoint]);
     } catch (error) {
@@ -56,7 +60,7 @@ export async function cleanDeadEngine(
   found: DeadEngine,
 ): Promise<void> {
   await detachMount(paths.root(container));
-  if (found.engine !== null && !found.rebooted) await detachMount(found.engine.mountpoint);
+  if (found.engine !== null && !found.rebooted) await detachMount(found.engine.mountpoint, found.engine.connection);
   // An engine may live on without its mount (someone detached it): it must end before another takes the private area.
   try {
     const status = await controlRequest(paths.controlSocket(container), ['status'], { timeoutMs: 2_000 });

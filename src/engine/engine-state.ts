@@ -6,7 +6,7 @@ import { parseKeyValues } from '../core/key-value-text.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { bootId, processStart } from '../catalog/process-identity.js';
 import { controlRequest } from './control-client.js';
-import { isEngineMount, readMounts, type MountEntry } from './mount-table.js';
+import { isEngineMount, readMounts, readMountsOf, type MountEntry } from './mount-table.js';
 
 /** `run/<ct>/engine`: what a running engine says about itself. */
 export interface EngineFile {
@@ -129,7 +129,8 @@ export async function engineState(
   const holder = await holderState(paths, container, engine);
   if (holder === 'none') return { state: 'dead', engine, rebooted: false, reason: `its engine (pid ${engine.holder}) is gone` };
   if (holder === 'other') return { state: 'dead', engine, rebooted: false, reason: `pid ${engine.holder} is no engine any more` };
-  if (isEngineMount(mounts, engine.mountpoint)) return { state: 'mounted', engine };
+  // A root may be mounted in the holder's mount namespace and not in ours.
+  if (isEngineMount(mounts, engine.mountpoint, engine.connection) || isEngineMount(readMountsOf(engine.holder), engine.mountpoint, engine.connection)) return { state: 'mounted', engine };
   return { state: 'dead', engine, rebooted: false, reason: `nothing is mounted at ${engine.mountpoint}` };
 }
 

@@ -36,7 +36,21 @@ export function readMounts(): MountEntry[] {
   return parseMountInfo(readFileSync('/proc/self/mountinfo', 'utf8'));
 }
 
-/** Whether what is mounted on top at `mountpoint` is a root of an engine. */
-export function isEngineMount(mounts: readonly MountEntry[], mountpoint: string): boolean {
-  return mounts.findLast((mount) => mount.mountpoint === mountpoint)?.type === ENGINE_FILE_SYSTEM;
+/** Those of the mount namespace of another process; none when that has ended. */
+export function readMountsOf(pid: number): MountEntry[] {
+  try {
+    return parseMountInfo(readFileSync(`/proc/${pid}/mountinfo`, 'utf8'));
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * Whether what is mounted on top at `mountpoint` is a root of an engine.
+ *
+ * @param connection that of one engine, where it is known: another's root does not count
+ */
+export function isEngineMount(mounts: readonly MountEntry[], mountpoint: string, connection: number | null = null): boolean {
+  const top = mounts.findLast((mount) => mount.mountpoint === mountpoint);
+  return top?.type === ENGINE_FILE_SYSTEM && (connection === null || top.device === `0:${connection}`);
 }

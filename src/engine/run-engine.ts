@@ -3,6 +3,7 @@ import { TemplatefsError, type ErrorCode } from '../core/errors.js';
 import { findEngine } from './engine-binary.js';
 
 const STDERR_LIMIT_BYTES = 64 * 1024;
+const PIPES_WAIT_MS = 500;
 
 /** Codes that an engine may answer with, and what to do about them. */
 const HINTS: Partial<Record<ErrorCode, string>> = {
@@ -72,8 +73,8 @@ export interface EngineRun {
 }
 
 /**
- * Runs one verb of the engine to its end. `mount` leaves a process behind that may keep stderr open, so the end is that
- * of the process, not of its pipes.
+ * Runs one verb of the engine to its end. `mount` leaves processes behind; should one of them keep a pipe open, the end is that of the
+ * command.
  *
  * @throws what the engine's error line says; ENGINE_FAILED, ENGINE_MISMATCH, INTERRUPTED
  */
@@ -119,14 +120,10 @@ export async function runEngine(run: EngineRun): Promise<void> {
     });
     child.on('exit', (status, signal) => {
       ended = { status, signal };
-      if (run.verb === 'mount') {
-        // What it wrote before it ended is in the pipe already: one more turn of the loop reads it.
-        setTimeout(finish, status === 0 ? 0 : 20);
-      }
+      // The engine lets go of the pipes before the command ends. Whatever else has them must not be waited for.
+      if (run.verb === 'mount') setTimeout(finish, PIPES_WAIT_MS).unref();
     });
-    child.on('close', () => {
-      if (run.verb !== 'mount') finish();
-    });
+    child.on('close', finish);
   });
 }
 

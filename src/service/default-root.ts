@@ -1,15 +1,10 @@
-import { existsSync, mkdirSync, realpathSync, rmdirSync } from 'node:fs';
+import { existsSync, realpathSync, rmdirSync } from 'node:fs';
 import type { StorePaths } from '../core/store-paths.js';
 
 /** The default mount point with the symlinks of the store's own path resolved, as the mount table will name it. */
 export function defaultRootPath(paths: StorePaths, name: string): string {
   const root = paths.root(name);
   return existsSync(root) ? realpathSync(root) : root;
-}
-
-/** Makes the default mount point. */
-export function makeDefaultRoot(paths: StorePaths, name: string): void {
-  mkdirSync(paths.root(name), { recursive: true, mode: 0o755 });
 }
 
 /** The default mount point is made by `mount`, so it goes with it; a folder of the user's stays. */

@@ -73,7 +73,7 @@ export async function umountLocked(context: ServiceContext, name: string, force:
     }
     await endEngine(found.engine);
   }
-  await detachMount(found.engine.mountpoint);
+  await detachMount(found.engine.mountpoint, found.engine.connection);
   // An engine that ends by itself has done so; here it is for the one that had to be ended, and for its error.
   await syncFileSystem(paths.privateArea(name));
   removeRunFiles(paths, name);
@@ -82,7 +82,7 @@ export async function umountLocked(context: ServiceContext, name: string, force:
 }
 
 async function hasEnded(engine: EngineFile): Promise<boolean> {
-  return !isEngineMount(readMounts(), engine.mountpoint) && (await waitForEnd(engine.holder, END_TIMEOUT_MS));
+  return !isEngineMount(readMounts(), engine.mountpoint, engine.connection) && (await waitForEnd(engine.holder, END_TIMEOUT_MS));
 }
 
 /** For an engine that does not answer: its processes are ended, if the pids still are its processes. */
@@ -97,7 +97,7 @@ async function endEngine(engine: EngineFile): Promise<void> {
       if (errnoOf(error) !== 'ENOENT' && errnoOf(error) !== 'ESRCH') throw error;
     }
   }
-  await detachMount(engine.mountpoint);
+  await detachMount(engine.mountpoint, engine.connection);
 }
 
 /**

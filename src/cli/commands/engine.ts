@@ -9,6 +9,11 @@ interface UpgradeOptions {
   readonly engine?: string;
 }
 
+interface HelperOptions {
+  readonly remove?: boolean;
+  readonly directory: string;
+}
+
 function upgradedText({ containers, failed, engineVersion }: UpgradedEngines): string {
   const lines = containers.map(({ name, from, to }) => (to === null ? `${name} is not mounted: its next mount starts the new engine` : `${name}: engine ${from ?? 'of an unknown version'} replaced by ${to}`));
   if (lines.length + failed.length === 0) lines.push(`no container is mounted; the next mount starts engine ${engineVersion}`);
@@ -33,5 +38,18 @@ export function engineCommand(host: CommandHost): Command {
         return done.failed.length === 0 ? 0 : EXIT_STATUS.PARTIAL;
       }),
     );
-  return new Command('engine').description('the processes that serve mounted containers').addCommand(upgrade);
+  const helper = new Command('mount-helper')
+    .description('let mount(8) and /etc/fstab mount containers: links to the engine in /sbin')
+    .option('--remove', 'remove them')
+    .option('--directory <dir>', 'in this folder instead of /sbin', '/sbin')
+    .addHelpText('after', examples('templatefs engine mount-helper', 'mount -t fuse.templatefs c1 /mnt', 'templatefs engine mount-helper --remove'))
+    .action((options: HelperOptions, command: Command) =>
+      host.run(command, async (session) => {
+        const { installHelperLinks, removeHelperLinks } = await import('../../service/mount-helper-links.js');
+        const done = options.remove === true ? removeHelperLinks(options.directory) : await installHelperLinks(options.directory);
+        session.result(done, ({ links, engine }) => (links.length === 0 ? 'removed\n' : links.map((link) => `${link} -> ${engine}\n`).join('')));
+        return 0;
+      }),
+    );
+  return new Command('engine').description('the processes that serve mounted containers').addCommand(upgrade).addCommand(helper);
 }

@@ -57,6 +57,9 @@ describe('the mount table', () => {
     expect(isEngineMount([below], '/mnt')).toBe(true);
     expect(isEngineMount([below, { ...below, type: 'tmpfs' }], '/mnt')).toBe(false);
     expect(isEngineMount([below], '/other')).toBe(false);
+    // Another engine's root at the place of one that is gone.
+    expect(isEngineMount([below], '/mnt', 50)).toBe(true);
+    expect(isEngineMount([below], '/mnt', 51)).toBe(false);
   });
 });
 

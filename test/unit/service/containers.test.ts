@@ -180,12 +180,20 @@ asRoot('what a killed command leaves', () => {
 });
 
 asRoot('mount', () => {
-  test('refuses places that are none', async () => {
-    const { paths, context } = await storeWithTemplate();
+  test('hands all that it was asked for to the engine, and believes its report', async () => {
+    const { context } = await storeWithTemplate();
     await createContainer(context, { name: 'c1', template: 't' });
-    for (const mountpoint of ['/nonexistent/folder', '/etc/passwd', paths.store, paths.objects, '/']) {
-      await expect(mountContainer(context, { name: 'c1', mountpoint }), mountpoint).rejects.toMatchObject({ code: 'USAGE' });
-    }
+    fakeEngine('echo "$*" >&2; printf "mountpoint /a%%20place\\nalready no\\ncleared its engine is gone\\nuid-map 0 100000 5\\ngid-map 0 100000 5\\n"');
+    const notices: string[] = [];
+    const ids = { uids: [{ container: 0, host: 100000, size: 5 }], gids: [{ container: 0, host: 100000, size: 5 }] };
+    const mounted = await mountContainer({ ...context, onNotice: (text) => notices.push(text) }, { name: 'c1', mountpoint: '/x', mountOptions: 'ro', ids });
+    expect(mounted).toEqual({ name: 'c1', root: '/a place', already: false, ids });
+    expect(notices.join()).toContain('its engine is gone');
+    fakeEngine('echo "templatefs-engine: USAGE: $*" >&2; exit 2');
+    await expect(mountContainer(context, { name: 'c1', mountpoint: '/x', mountOptions: 'ro', passthrough: false, ids: null })).rejects.toMatchObject({
+      code: 'USAGE',
+      message: expect.stringMatching(/--container c1 --mountpoint \/x --no-idmap --options ro --no-passthrough --locked --report$/) as string,
+    });
   });
 
   test('passes on what the engine says, and leaves nothing', async () => {
