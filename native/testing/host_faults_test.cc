@@ -227,8 +227,6 @@ const std::vector<Step>& steps() {
          },
          [](Fixture& f) { return f.kernel.rename(f.id("/var"), "new", f.id("/etc"), "default"); }},
         {"exchange", nothing, [](Fixture& f) { return f.kernel.rename(f.id("/etc"), "motd", f.id("/usr"), "bin", RENAME_EXCHANGE); }},
-        {"rename that leaves a whiteout of the container's own", [](Fixture& f) { f.must(create(f, "/var", "new")); },
-         [](Fixture& f) { return f.kernel.rename(f.id("/var"), "new", f.id("/etc"), "new", RENAME_WHITEOUT); }},
         {"chmod", nothing, [](Fixture& f) { return made(f.kernel.chmod(f.id("/etc/motd"), 0600)); }},
         {"chmod of one of two names", nothing, [](Fixture& f) { return made(f.kernel.chmod(f.id("/usr/bin/one"), 0600)); }},
         {"chmod of the root", nothing, [](Fixture& f) { return made(f.kernel.chmod(1, 0700)); }},
