@@ -43,7 +43,11 @@ interface Scenario {
   readonly prepare?: (root: string) => Promise<unknown>;
   /** The one whose version counts. */
   readonly program?: string;
+  readonly slack?: RequestCounts;
 }
+
+/** Attributes of a file that was just made hold for 10 ms (native/ops/open.cc): a client that is made to wait for longer asks again. */
+const WAITS = { getattr: 10 };
 
 const client = (scenario: string, folder: string, count = FILES) => (root: string): Promise<string> =>
   runOk(PYTHON, [supportFile('round_trips.py'), scenario, join(root, folder), String(count)]);
@@ -59,14 +63,14 @@ const SCENARIOS: readonly Scenario[] = [
   { name: 'open+read+close, elsewhere, cold', run: client('read', 'data/files') },
   { name: 'readlink, twice', run: async (root) => { await client('symlinks', 'data/links')(root); await client('symlinks', 'data/links')(root); } },
   { name: 'readdir, twice', run: client('readdir', 'usr/files') },
-  { name: 'create+write+close', run: client('create', 'data/empty') },
+  { name: 'create+write+close', run: client('create', 'data/empty'), slack: WAITS },
   { name: 'overwrite, template files', run: client('overwrite', 'data/files', COPIED) },
   { name: 'rename, template files', run: client('rename', 'data/files') },
   { name: 'unlink, template files', run: client('unlink', 'data/files') },
   { name: 'unlink, own files', prepare: client('overwrite', 'data/files', COPIED), run: client('unlink', 'data/files', COPIED) },
   { name: 'find -type f', run: (root) => runOk('find', [root, '-xdev', '-type', 'f', '-size', '+1c']), program: 'find' },
   { name: 'chmod -R', run: (root) => runOk('chmod', ['-R', 'go-w,u+x', join(root, 'usr/files')]), program: 'chmod' },
-  { name: 'tar x', run: (root) => runOk('tar', ['-xf', archive, '-C', join(root, 'data/empty')]), program: 'tar' },
+  { name: 'tar x', run: (root) => runOk('tar', ['-xf', archive, '-C', join(root, 'data/empty')]), program: 'tar', slack: WAITS },
   {
     name: 'git status, cold',
     prepare: (root) => runOk('git', ['-C', join(root, 'data/repo'), 'status', '--porcelain'], { env: { ...GIT_ENVIRONMENT, GIT_OPTIONAL_LOCKS: '1' } }),
@@ -182,12 +186,13 @@ describe('the number of requests', () => {
       const found = await measure(scenario);
       if (WRITE) {
         // Twice the same, or it is no baseline.
-        if (JSON.stringify(found) === JSON.stringify(measured[scenario.name])) return;
+        const before = measured[scenario.name];
+        change = before === undefined ? 'measured only once' : changeOf(before, found, true, scenario.slack);
+        if (change === undefined) return;
         measured[scenario.name] = found;
-        change = 'it differs from one run to the next';
         continue;
       }
-      change = changeOf(wanted ?? {}, found, exact);
+      change = changeOf(wanted ?? {}, found, exact, scenario.slack);
       if (change === undefined) return;
     }
     expect.fail(`${scenario.name}: ${change ?? ''}. If that is meant: npm run baseline:round-trips`);
@@ -204,6 +209,8 @@ describe('the comparison', () => {
     expect(changeOf(wanted, { OPEN: 100, LOOKUP: 100 }, true)).toBeUndefined();
     expect(changeOf(wanted, { LOOKUP: 100, OPEN: 101 }, true)).toBe('OPEN 100 -> 101 (+1), in all 200 -> 201 (+1)');
     expect(changeOf(wanted, { LOOKUP: 90, GETATTR: 4 }, true)).toBe('GETATTR 0 -> 4 (+4), LOOKUP 100 -> 90 (-10), OPEN 100 -> 0 (-100), in all 200 -> 94 (-106)');
+    expect(changeOf(wanted, { LOOKUP: 103, OPEN: 100 }, true, { LOOKUP: 3 })).toBeUndefined();
+    expect(changeOf(wanted, { LOOKUP: 104, OPEN: 99 }, true, { LOOKUP: 3, OPEN: 3 })).toBe('LOOKUP 100 -> 104 (+4), OPEN 100 -> 99 (-1), in all 200 -> 203 (+3)');
     expect(changeOf(wanted, { LOOKUP: 100, OPEN: 110 }, false)).toBeUndefined();
     expect(changeOf(wanted, { LOOKUP: 200, OPEN: 100 }, false)).toBe('in all 200 -> 300 (+100)');
   });

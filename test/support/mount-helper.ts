@@ -27,11 +27,12 @@ export class MountHelper {
   /**
    * Runs a shell script where mount(8) finds the helper: in a mount namespace of its own, with the links in the place of /sbin. Nothing
    * of the host is changed, and the script must unmount what it mounts: the engine keeps the namespace.
+   * What others unmount meanwhile goes here, too: else their engines would not end.
    */
   script(text: string, variables: Readonly<Record<string, string>> = {}): Promise<Ended> {
     const file = this.#scratch.path('script.sh');
     writeFileSync(file, `mount --bind '${this.#links}' "$(readlink -f /sbin)"\n${text}\n`);
-    return runProgram('unshare', ['-m', 'sh', '-eu', file], { env: variables });
+    return runProgram('unshare', ['-m', '--propagation', 'slave', 'sh', '-eu', file], { env: variables });
   }
 }
 
