@@ -187,10 +187,9 @@ Result<void> Root::put_in_place(Place staged, Place target, Intent intent) {
     state_.arm(intent);
     auto moved = host_rename(staged, target, RENAME_NOREPLACE);
     if (moved.ok()) {
-        // Whatever becomes of the times, it is there now.
-        auto restored = intent.folder != 0 ? restore_times(folder, intent.stat) : Result<void>();
+        // Whatever becomes of the folder's times: the entry is there now, and may be an empty file for a truncation.
+        if (intent.folder != 0) (void)restore_times(folder, intent.stat).ok();
         moved = note_materialized(intent);
-        if (moved.ok()) moved = std::move(restored);
     }
     end_step(intent, false);
     return moved;
@@ -386,8 +385,9 @@ Result<void> Root::fill_content(Place place, NodeInfo& info, Intent& intent, boo
     intent.stat = TRY(host_stat(place));
     if (truncate) intent.flags = kIntentReplaces;
     // Any write takes file capabilities away, also ours.
-    if (auto size = host_getxattr(place, kCapability, std::as_writable_bytes(std::span(intent.other_bytes))); size.ok())
-        intent.other_size = static_cast<uint16_t>(size.value());
+    auto capability = host_getxattr(place, kCapability, std::as_writable_bytes(std::span(intent.other_bytes)));
+    if (capability.ok()) intent.other_size = static_cast<uint16_t>(capability.value());
+    else if (capability.error_code() != ENODATA && capability.error_code() != EOPNOTSUPP) return capability.error();
     state_.arm(intent);
     UniqueFd to = TRY(open_at(place.folder, place.name, O_RDWR));
     // After a failure the space is given back, and the file is still a link.

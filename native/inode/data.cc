@@ -133,10 +133,9 @@ Result<void> Root::resize(const File& file, uint64_t size) {
     TRY(count_content(file, content.fd.get()));
     // In this order: a cut in between leaves a file that is shorter than what shows, which mend_content() sets right.
     if (!content.object.valid() || size >= content.shown) return {};
-    auto shown = set_shown(file, content, size);
-    // Nobody makes it longer again before that is written down: it would show the object's bytes.
-    if (!shown.ok()) open_files_.erase(file.nodeid());
-    return shown;
+    // It is shorter. If that cannot be written down, whoever makes it longer again does so first, or gets the error: open_data().
+    if (!set_shown(file, content, size).ok()) open_files_.erase(file.nodeid());
+    return {};
 }
 
 Result<uint64_t> Root::seek_content(const File& file, uint64_t offset, int whence) {

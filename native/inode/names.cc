@@ -554,7 +554,7 @@ Result<void> Root::rename(Folder& from, std::string_view old_name, Folder& to, s
     }
     if (renamed.ok()) {
         // It is renamed; a whiteout that hides nothing does no harm.
-        (void)mend_old_name(intent).ok();
+        if (leave_whiteout || whiteout_there) (void)mend_old_name(intent).ok();
         renamed = note_renamed(intent);
     }
     end_step(intent, renamed.ok());
