@@ -1,9 +1,12 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { TemplatefsError } from '../src/core/errors.js';
+import type { Weight } from './scenarios/scenario.js';
 
-/** Rounds measured unless `--runs` says otherwise. Ten are two whole rotations of five slots. */
-export const DEFAULT_RUNS = 10;
-export const QUICK_RUNS = 3;
+/** Rounds measured unless `--runs` says otherwise, by how long a scenario's runs take. */
+export const ROUNDS: Readonly<Record<'full' | 'quick', Readonly<Record<Weight, number>>>> = {
+  full: { light: 10, medium: 6, heavy: 3 },
+  quick: { light: 3, medium: 2, heavy: 1 },
+};
 
 export interface BenchOptions {
   /** Fewer rounds, and no extra packages in the root: a look, not a result. */
@@ -12,9 +15,16 @@ export interface BenchOptions {
   readonly scenarios: readonly string[];
   /** Names of peers; empty means all that can run here. The reference is measured in any case. */
   readonly peers: readonly string[];
-  readonly runs: number;
+  /** Rounds of every scenario; undefined: as ROUNDS has them. */
+  readonly runs: number | undefined;
   /** Where the results go. */
   readonly jsonFile: string;
+  /** The result of an earlier run, to be reported instead of measuring. */
+  readonly from: string | undefined;
+  /** Where the report page goes. */
+  readonly pageFile: string;
+  /** A document into which the table is written; undefined: none. */
+  readonly document: string | undefined;
   /** A root to measure with in place of the one that mmdebstrap makes. */
   readonly tar: string | undefined;
   /** Only say what there is. */
@@ -45,6 +55,9 @@ interface RawOptions {
   readonly peer?: string[];
   readonly runs?: number;
   readonly json: string;
+  readonly from?: string;
+  readonly page: string;
+  readonly document?: string;
   readonly tar?: string;
   readonly list?: true;
 }
@@ -57,11 +70,14 @@ interface RawOptions {
 export function parseBenchOptions(argv: readonly string[], known: Known): BenchOptions | 'help' {
   const command = new Command('npm run bench --')
     .description('Measures templatefs side by side with its peers on a fresh file system. See docs/performance.md.')
-    .option('--quick', `${QUICK_RUNS} rounds and a smaller root: under two minutes once the root is made`)
-    .option('--scenario <name...>', 'only these scenarios')
+    .option('--quick', 'fewer rounds, a smaller root, smaller files: some five minutes; a look, not a result')
+    .option('--scenario <name...>', 'only these scenarios, or groups of them')
     .option('--peer <name...>', 'only these peers (the reference is always measured)')
-    .option('--runs <n>', `rounds; default ${DEFAULT_RUNS}`, parseRuns)
+    .option('--runs <n>', 'rounds of every scenario; default: three to ten, by how long it takes', parseRuns)
     .option('--json <file>', 'where the results go', 'bench/results/latest.json')
+    .option('--page <file>', 'where the report page goes, an HTML file with plots', 'bench/results/latest.html')
+    .option('--document <file>', 'also write the table into this document, between its marks (README.md has them)')
+    .option('--from <file>', 'do not measure: report the JSON result of an earlier run')
     .option('--tar <file>', 'a root file system to measure with; default: one made by mmdebstrap')
     .option('--list', 'say which scenarios and peers there are')
     .allowExcessArguments(false)
@@ -80,8 +96,11 @@ export function parseBenchOptions(argv: readonly string[], known: Known): BenchO
     quick,
     scenarios: checkNames('scenario', raw.scenario ?? [], known.scenarios),
     peers: checkNames('peer', raw.peer ?? [], known.peers),
-    runs: raw.runs ?? (quick ? QUICK_RUNS : DEFAULT_RUNS),
+    runs: raw.runs,
     jsonFile: raw.json,
+    from: raw.from,
+    pageFile: raw.page,
+    document: raw.document,
     tar: raw.tar,
     list: raw.list === true,
   };

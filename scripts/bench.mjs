@@ -1,8 +1,9 @@
 // npm run bench: measures templatefs side by side with its peers. docs/performance.md explains the figures.
 //
-//   npm run bench -- [--quick] [--scenario NAME...] [--peer NAME...] [--runs N] [--json FILE] [--tar FILE] [--list]
+//   npm run bench -- [--quick] [--scenario NAME...] [--peer NAME...] [--runs N] [--json FILE] [--page FILE] [--document FILE]
+//                    [--from FILE] [--tar FILE] [--list]
 
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { digestOf, main, mustRun, passSignalsOn, readStamp, ROOT, run, say, writeStamp } from './checkout.mjs';
 import { setup } from './setup.mjs';
@@ -17,20 +18,21 @@ async function buildBench() {
   if (readStamp(STAMP) === sources && existsSync(join(ROOT, DRIVER)) && existsSync(join(ROOT, PROGRAM))) return;
   say('Building the benchmarks');
   await mustRun(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'bench/tsconfig.json'], { name: 'tsc' });
-  await mustRun('g++', ['-std=c++20', '-O2', '-Wall', '-Wextra', '-o', DRIVER, 'bench/driver/driver.cc']);
+  const driver = readdirSync(join(ROOT, 'bench/driver')).filter((name) => name.endsWith('.cc')).map((name) => `bench/driver/${name}`);
+  await mustRun('g++', ['-std=c++20', '-O2', '-Wall', '-Wextra', '-Wshadow', '-o', DRIVER, ...driver]);
   writeStamp(STAMP, sources);
 }
 
 passSignalsOn();
 await main(async () => {
-  await setup();
+  await setup({ packageGroups: ['run', 'build', 'bench'] });
   await buildBench();
   const args = [PROGRAM, ...process.argv.slice(2)];
   const env = {
     TEMPLATEFS_ENGINE: process.env.TEMPLATEFS_ENGINE ?? join(ROOT, 'build/Release/templatefs-engine'),
     TEMPLATEFS_TEMPLATES: process.env.TEMPLATEFS_TEMPLATES ?? join(ROOT, 'templates'),
   };
-  // Without root only --list and --help are of use, and need no namespace.
+  // Without root only --list, --from and --help are of use, and need no namespace.
   if (process.getuid() !== 0) return run(process.execPath, args, { env });
   // In a mount namespace of its own: no other process on this host can come to hold one of the mounts by accident,
   // and whatever happens none is left on the host.
