@@ -4,6 +4,9 @@
 //
 // TEMPLATEFS_HOST_FAULTS_STEP=NAME runs only the steps with NAME in theirs. TEMPLATEFS_HOST_FAULTS=all tries each errno, once and lasting, at each call; without it they take turns.
 
+// ThreadSanitizer has nothing to see here: one request at a time.
+#ifndef __SANITIZE_THREAD__
+
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -355,9 +358,6 @@ std::vector<Case> cases(uint64_t number) {
 }
 
 }  // namespace
-
-// ThreadSanitizer has nothing to see here: one request at a time.
-#ifndef __SANITIZE_THREAD__
 
 TEST_CASE("an operation whose host call fails has done nothing, and works afterwards") {
     if (!is_root()) return;
