@@ -1,9 +1,12 @@
 import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { TemplatefsError } from '../src/core/errors.js';
+import type { Weight } from './scenarios/scenario.js';
 
-/** Rounds measured unless `--runs` says otherwise. Ten are two whole rotations of five slots. */
-export const DEFAULT_RUNS = 10;
-export const QUICK_RUNS = 3;
+/** Rounds measured unless `--runs` says otherwise, by how long a scenario's runs take. */
+export const ROUNDS: Readonly<Record<'full' | 'quick', Readonly<Record<Weight, number>>>> = {
+  full: { light: 10, medium: 6, heavy: 3 },
+  quick: { light: 3, medium: 2, heavy: 1 },
+};
 
 export interface BenchOptions {
   /** Fewer rounds, and no extra packages in the root: a look, not a result. */
@@ -12,7 +15,8 @@ export interface BenchOptions {
   readonly scenarios: readonly string[];
   /** Names of peers; empty means all that can run here. The reference is measured in any case. */
   readonly peers: readonly string[];
-  readonly runs: number;
+  /** Rounds of every scenario; undefined: as ROUNDS has them. */
+  readonly runs: number | undefined;
   /** Where the results go. */
   readonly jsonFile: string;
   /** A root to measure with in place of the one that mmdebstrap makes. */
@@ -57,10 +61,10 @@ interface RawOptions {
 export function parseBenchOptions(argv: readonly string[], known: Known): BenchOptions | 'help' {
   const command = new Command('npm run bench --')
     .description('Measures templatefs side by side with its peers on a fresh file system. See docs/performance.md.')
-    .option('--quick', `${QUICK_RUNS} rounds and a smaller root: under two minutes once the root is made`)
+    .option('--quick', 'fewer rounds, a smaller root, smaller files: some five minutes; a look, not a result')
     .option('--scenario <name...>', 'only these scenarios')
     .option('--peer <name...>', 'only these peers (the reference is always measured)')
-    .option('--runs <n>', `rounds; default ${DEFAULT_RUNS}`, parseRuns)
+    .option('--runs <n>', 'rounds of every scenario; default: three to ten, by how long it takes', parseRuns)
     .option('--json <file>', 'where the results go', 'bench/results/latest.json')
     .option('--tar <file>', 'a root file system to measure with; default: one made by mmdebstrap')
     .option('--list', 'say which scenarios and peers there are')
@@ -80,7 +84,7 @@ export function parseBenchOptions(argv: readonly string[], known: Known): BenchO
     quick,
     scenarios: checkNames('scenario', raw.scenario ?? [], known.scenarios),
     peers: checkNames('peer', raw.peer ?? [], known.peers),
-    runs: raw.runs ?? (quick ? QUICK_RUNS : DEFAULT_RUNS),
+    runs: raw.runs,
     jsonFile: raw.json,
     tar: raw.tar,
     list: raw.list === true,

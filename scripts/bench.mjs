@@ -2,7 +2,7 @@
 //
 //   npm run bench -- [--quick] [--scenario NAME...] [--peer NAME...] [--runs N] [--json FILE] [--tar FILE] [--list]
 
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { digestOf, main, mustRun, passSignalsOn, readStamp, ROOT, run, say, writeStamp } from './checkout.mjs';
 import { setup } from './setup.mjs';
@@ -17,7 +17,8 @@ async function buildBench() {
   if (readStamp(STAMP) === sources && existsSync(join(ROOT, DRIVER)) && existsSync(join(ROOT, PROGRAM))) return;
   say('Building the benchmarks');
   await mustRun(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'bench/tsconfig.json'], { name: 'tsc' });
-  await mustRun('g++', ['-std=c++20', '-O2', '-Wall', '-Wextra', '-o', DRIVER, 'bench/driver/driver.cc']);
+  const driver = readdirSync(join(ROOT, 'bench/driver')).filter((name) => name.endsWith('.cc')).map((name) => `bench/driver/${name}`);
+  await mustRun('g++', ['-std=c++20', '-O2', '-Wall', '-Wextra', '-Wshadow', '-o', DRIVER, ...driver]);
   writeStamp(STAMP, sources);
 }
 

@@ -41,6 +41,12 @@ programs | rpm          | rpm and rpmbuild: a database of packages on a root
 programs | dbench       | the load of a file server
 programs | ccache       | the cache of a compiler on a root
 bench | fuse-overlayfs  | peer in the benchmarks
+bench | unionfs-fuse    | peer in the benchmarks
+bench | libfuse2        | below the peer on the npm package fuse-native
+bench | e2fsprogs       | mkfs.ext4 for the volume that everything is measured on
+bench | rsync           | makes roots that are not copy-on-write what they were
+bench | git             | program that is measured on roots
+bench | postgresql      | server and pgbench, measured on roots
 fuzz  | clang-14        | libFuzzer: instruments the engine
 fuzz  | libclang-rt-14-dev | libFuzzer and the sanitizers of clang
 '

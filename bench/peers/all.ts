@@ -1,11 +1,13 @@
 import { fuseOverlayfs } from './fuse-overlayfs.js';
 import { host } from './host.js';
-import { overlayfs } from './overlayfs.js';
+import { overlayfs, overlayfsMetacopy, overlayfsVolatile } from './overlayfs.js';
+import { passThrough } from './pass-through.js';
 import type { Peer } from './peer.js';
 import { templatefs } from './templatefs.js';
+import { unionfsFuse } from './unionfs-fuse.js';
 
 /** Every peer, in the order of the tables. */
-export const PEERS: readonly Peer[] = [host, overlayfs, fuseOverlayfs, templatefs];
+export const PEERS: readonly Peer[] = [host, overlayfs, overlayfsMetacopy, overlayfsVolatile, fuseOverlayfs, unionfsFuse, passThrough, templatefs];
 
 /** What all others are compared with, and what is measured twice to see the noise. */
 export const REFERENCE = overlayfs;

@@ -1,33 +1,17 @@
-import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { TemplatefsError } from '../../src/core/errors.js';
-import { isMounted, unmount, waitForEnd, waitUntil } from '../runner/mounts.js';
 import { runProgram } from '../runner/run-program.js';
+import { Daemon } from './daemon.js';
 import type { Peer } from './peer.js';
+import { makeUnionFolders } from './union-folders.js';
 
 async function version(): Promise<string> {
   const text = await runProgram('fuse-overlayfs', ['--version']);
   return /fuse-overlayfs: version (\S+)/.exec(text)?.[1] ?? 'unknown version';
 }
 
-/** In the foreground, so that its end can be seen; in its own group, so that Ctrl-C leaves the unmounting to us. */
-async function start(lower: string, upper: string, work: string, path: string): Promise<ChildProcess> {
-  const options = `lowerdir=${lower},upperdir=${upper},workdir=${work}`;
-  const child = spawn('fuse-overlayfs', ['-f', '-o', options, path], { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
-  let stderr = '';
-  let ended = false;
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr = (stderr + text).slice(-1000)));
-  child.once('error', () => (ended = true));
-  child.once('exit', () => (ended = true));
-  await waitUntil('fuse-overlayfs has mounted', () => ended || isMounted(path));
-  if (!isMounted(path)) throw new TemplatefsError('FAILED', `fuse-overlayfs did not mount: ${stderr.trim()}`);
-  return child;
-}
-
 export const fuseOverlayfs: Peer = {
   name: 'fuse-overlayfs',
   what: 'fuse-overlayfs over the unpacked root; what rootless containers used before kernels allowed them overlayfs',
+  abilities: ['copy-on-write', 'xattrs', 'owners', 'daemon', 'mount'],
   async unusable() {
     try {
       await version();
@@ -37,20 +21,18 @@ export const fuseOverlayfs: Peer = {
     }
   },
   async makeRoot(input, slot) {
-    const [lower, folder] = await Promise.all([input.unpacked(), input.slotFolder(slot)]);
-    const [upper, work, path] = ['upper', 'work', 'root'].map((name) => join(folder, name)) as [string, string, string];
-    for (const made of [upper, work, path]) await mkdir(made);
-    let daemon: ChildProcess | undefined;
+    const folders = await makeUnionFolders(input, slot);
+    const { lower, upper, work, path } = folders;
+    const options = `lowerdir=${lower},upperdir=${upper},workdir=${work}`;
+    const daemon = new Daemon(['fuse-overlayfs', '-f', '-o', options, path], path);
     return {
       path,
-      mount: async () => {
-        daemon = await start(lower, upper, work, path);
-      },
-      unmount: async () => {
-        await unmount(path);
-        if (daemon?.pid !== undefined) await waitForEnd('fuse-overlayfs', [daemon.pid]);
-        daemon = undefined;
-      },
+      mountCommand: ['fuse-overlayfs', '-o', options, path],
+      mount: () => daemon.mount(),
+      unmount: () => daemon.unmount(),
+      reset: folders.reset,
+      discard: folders.discard,
+      processes: () => daemon.pids,
       mode: async () => ({
         caching: `version ${await version()}, its defaults: pages of its own beside those of the lower file`,
         durability: 'copy-up copies the whole file and does not fsync',

@@ -1,16 +1,24 @@
+import { rm } from 'node:fs/promises';
 import type { Peer } from './peer.js';
 
 export const host: Peer = {
   name: 'host',
-  what: 'the host file system itself: the root unpacked into a folder of the volume, shared with nobody',
+  what: 'the host file system itself: a copy of the root in a folder of the volume, shared with nobody',
+  abilities: ['xattrs', 'owners'],
   unusable: async () => undefined,
-  makeRoot: async (input) => ({
-    path: await input.unpacked(),
-    mount: async () => undefined,
-    unmount: async () => undefined,
-    mode: async () => ({
-      caching: 'page cache and dentry cache of ext4',
-      durability: 'nothing to copy up; data at fsync or after some seconds (data=ordered)',
-    }),
-  }),
+  makeRoot: async (input, slot) => {
+    const path = await input.slotFolder(slot);
+    await input.copyTo(path);
+    return {
+      path,
+      mount: async () => undefined,
+      unmount: async () => undefined,
+      reset: () => input.restore(path),
+      discard: () => rm(path, { recursive: true, force: true }),
+      mode: async () => ({
+        caching: 'page cache and dentry cache of ext4',
+        durability: 'nothing to copy up; data at fsync or after some seconds (data=ordered)',
+      }),
+    };
+  },
 };

@@ -1,4 +1,4 @@
-import type { Input } from '../runner/input.js';
+import type { Input } from '../inputs/input.js';
 
 /** What a figure of a peer stands for, besides its speed. */
 export interface PeerMode {
@@ -15,16 +15,33 @@ export interface PeerRoot {
   mount(): Promise<void>;
   /** When it returns, nothing of the mount is left, its processes included. Does nothing if it is not mounted. */
   unmount(): Promise<void>;
+  /** Takes all changes back. Of an unmounted root. */
+  reset(): Promise<void>;
+  /** Removes an unmounted root for good. */
+  discard(): Promise<void>;
   /** Of a mounted root. */
   mode(): Promise<PeerMode>;
+  /** The processes that serve a mounted root, where there are any. */
+  processes?(): readonly number[];
+  /** A command that mounts it, as a user would write it; its end means that the root is there. */
+  readonly mountCommand?: readonly string[];
   /** FUSE requests answered since the mount, by opcode, where the peer can tell. */
   requests?(): Promise<ReadonlyMap<string, number>>;
 }
+
+/**
+ * What not every peer can do. `copy-on-write`: many roots on one input, each with its own changes. `xattrs`: user
+ * xattrs. `owners`: a new file belongs to the user who makes it. `daemon`: has processes. `mount`: is a mount of its own.
+ */
+export type Ability = 'copy-on-write' | 'xattrs' | 'owners' | 'daemon' | 'mount';
 
 /** One way to show a root to programs. A file of this folder each; all.ts lists them. */
 export interface Peer {
   readonly name: string;
   readonly what: string;
+  readonly abilities: readonly Ability[];
+  /** Measured only where a scenario names it: another form of a peer that differs only there. */
+  readonly onlyWhereNamed?: true;
   /** @returns why it cannot be measured here, undefined if it can */
   unusable(): Promise<string | undefined>;
   /** @param slot names this root among all of the run; its changes go to the slot's folder */

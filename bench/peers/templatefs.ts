@@ -1,17 +1,20 @@
-import { mkdir } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TemplatefsError } from '../../src/core/errors.js';
 import { controlRequest } from '../../src/engine/control-client.js';
-import { engineState } from '../../src/engine/engine-state.js';
+import { parseEngineFile } from '../../src/engine/engine-state.js';
+import { findEngine } from '../../src/engine/engine-binary.js';
 import { checkFuse, mountEngine } from '../../src/engine/mount-engine.js';
 import { createContainer } from '../../src/service/create-container.js';
-import { TEMPLATE } from '../runner/input.js';
-import { unmount, waitForEnd } from '../runner/mounts.js';
+import { destroyContainer } from '../../src/service/destroy-container.js';
+import { isMounted, unmount, waitForEnd } from '../runner/mounts.js';
 import type { Peer } from './peer.js';
 
 export const templatefs: Peer = {
   name: 'templatefs',
   what: 'a container of templatefs on the root imported as a template; a store and a private area on the same volume',
+  abilities: ['copy-on-write', 'xattrs', 'owners', 'daemon', 'mount'],
   async unusable() {
     try {
       checkFuse();
@@ -21,29 +24,47 @@ export const templatefs: Peer = {
     }
   },
   async makeRoot(input, slot) {
-    const [paths, folder] = await Promise.all([input.store(), input.slotFolder(slot)]);
-    await createContainer({ paths, signal: input.signal }, { name: slot, template: TEMPLATE });
+    const [template, folder, engine] = await Promise.all([input.template(), input.slotFolder(slot), findEngine()]);
+    const { places: { store: paths }, signal } = input;
+    const container = `${input.name}-${slot}`;
+    const create = async (): Promise<void> => void (await createContainer({ paths, signal }, { name: container, template }));
+    // Not interruptible: it cleans up.
+    const destroy = async (): Promise<void> => void (await destroyContainer({ paths }, { name: container, force: true }));
+    await create();
     const path = join(folder, 'root');
     await mkdir(path);
-    const status = (): ReturnType<typeof controlRequest> => controlRequest(paths.controlSocket(slot), ['status']);
+    const status = (): ReturnType<typeof controlRequest> => controlRequest(paths.controlSocket(container), ['status']);
+    const processes = (): readonly number[] => {
+      const file = paths.engineState(container);
+      const { holder, worker } = parseEngineFile(readFileSync(file, 'utf8'), file);
+      return [holder, worker].filter((pid) => pid > 0);
+    };
     return {
       path,
-      mount: async () => { await mountEngine({ paths, container: slot, mountpoint: path, signal: input.signal }); },
+      mountCommand: [engine, 'mount', '--store', paths.store, '--container', container, '--mountpoint', path],
+      mount: async () => { await mountEngine({ paths, container, mountpoint: path, signal }); },
       // umount(8) as for the other peers, not `templatefs umount`; the engine sees the end of its mount and ends too.
       unmount: async () => {
-        const found = await engineState(paths, slot);
+        if (!isMounted(path)) return;
+        const pids = processes();
         await unmount(path);
-        if (found.state === 'mounted') {
-          const { holder, worker } = found.engine;
-          await waitForEnd('the engine', [holder, worker].filter((pid) => pid > 0));
-        }
+        await waitForEnd('the engine', pids);
       },
+      reset: async () => {
+        await destroy();
+        await create();
+      },
+      discard: async () => {
+        await destroy();
+        await rm(folder, { recursive: true, force: true });
+      },
+      processes,
       mode: async () => {
         const passthrough = (await status()).get('passthrough');
         if (passthrough === undefined) throw new TemplatefsError('ENGINE_FAILED', 'the engine does not say whether it has passthrough');
         return {
           caching: `passthrough ${passthrough}: pages of the object; attributes and entries kept without end`,
-          durability: 'copy-up copies the whole file and fsyncs it before the rename; metadata changes copy nothing',
+          durability: 'copy-up fsyncs what it copies before the rename; metadata changes copy nothing',
         };
       },
       requests: async () =>

@@ -1,11 +1,14 @@
 import { median, noiseOf, quantile, ratioOfMedians, type Ratio } from '../runner/statistics.js';
-import type { BenchResult, Measurement, Slot } from './result.js';
+import type { BenchResult, DescribedScenario, Measurement } from './result.js';
 
 export interface SlotSummary {
-  readonly slot: Slot;
-  readonly medianNs: number;
-  readonly firstQuartileNs: number;
-  readonly thirdQuartileNs: number;
+  readonly slot: string;
+  readonly role: 'reference' | 'again' | 'peer';
+  readonly median: number;
+  readonly firstQuartile: number;
+  readonly thirdQuartile: number;
+  /** How many rounds it took part in. */
+  readonly rounds: number;
   /** This slot / reference. */
   readonly toReference: Ratio;
   /** Subject / this slot; undefined if the subject was not measured. */
@@ -15,38 +18,50 @@ export interface SlotSummary {
 
 export interface MeasurementSummary {
   readonly measurement: Measurement;
+  readonly scenario: DescribedScenario;
+  /** `read-root, cold` */
+  readonly title: string;
   readonly slots: readonly SlotSummary[];
   /** From the reference against itself: 0.05 is ±5 %. */
   readonly noise: number;
 }
 
-function samplesOf(measurement: Measurement, slot: Slot): readonly number[] {
-  const found = measurement.samples.find((samples) => samples.slot === slot.name);
-  if (found === undefined) throw new Error(`no samples of ${slot.name} in ${measurement.scenario}`);
-  return found.ns;
+type Values = readonly (number | null)[];
+
+function valuesOf(measurement: Measurement, slot: string): Values | undefined {
+  return measurement.samples.find((samples) => samples.slot === slot)?.values;
 }
 
-/** @param subject name of the peer that the last column compares all others with */
+/** @param subject name of the slot that the last column compares all others with */
 export function summarize(result: BenchResult, measurement: Measurement, subject: string): MeasurementSummary {
-  const slotOf = (role: Slot['role']): Slot => {
-    const slot = result.slots.find((candidate) => candidate.role === role);
-    if (slot === undefined) throw new Error(`no slot with the role ${role}`);
-    return slot;
-  };
-  const reference = samplesOf(measurement, slotOf('reference'));
-  const subjectSlot = result.slots.find((slot) => slot.peer === subject && slot.role !== 'again');
-  const subjectSamples = subjectSlot === undefined ? undefined : samplesOf(measurement, subjectSlot);
-  const slots = result.slots.map((slot): SlotSummary => {
-    const samples = samplesOf(measurement, slot);
+  const reference = valuesOf(measurement, measurement.reference);
+  const again = valuesOf(measurement, measurement.again);
+  if (reference === undefined || again === undefined) throw new Error(`no samples of ${measurement.reference} in ${measurement.scenario}`);
+  const subjectValues = valuesOf(measurement, subject);
+  const slots = measurement.samples.map(({ slot, values, requests }): SlotSummary => {
+    const taken = values.filter((value) => value !== null);
     return {
       slot,
-      medianNs: median(samples),
-      firstQuartileNs: quantile(samples, 0.25),
-      thirdQuartileNs: quantile(samples, 0.75),
-      toReference: ratioOfMedians(samples, reference),
-      subjectTo: subjectSamples === undefined ? undefined : ratioOfMedians(subjectSamples, samples),
-      requests: measurement.samples.find(({ slot: name }) => name === slot.name)?.requests,
+      role: slot === measurement.reference ? 'reference' : slot === measurement.again ? 'again' : 'peer',
+      median: median(taken),
+      firstQuartile: quantile(taken, 0.25),
+      thirdQuartile: quantile(taken, 0.75),
+      rounds: taken.length,
+      toReference: ratioOfMedians(values, reference),
+      subjectTo: subjectValues === undefined ? undefined : ratioOfMedians(subjectValues, values),
+      requests,
     };
   });
-  return { measurement, slots, noise: noiseOf(ratioOfMedians(samplesOf(measurement, slotOf('again')), reference)) };
+  const { scenario: name, variant } = measurement;
+  return {
+    measurement,
+    scenario: result.scenarios.find((scenario) => scenario.name === name) ?? { name, group: '', what: '', meaning: '', durability: '', leftOut: [] },
+    title: variant === '' ? name : `${name}, ${variant}`,
+    slots,
+    noise: noiseOf(ratioOfMedians(again, reference)),
+  };
+}
+
+export function slotOf(summary: MeasurementSummary, name: string): SlotSummary | undefined {
+  return summary.slots.find(({ slot }) => slot === name);
 }

@@ -1,5 +1,5 @@
-import type { Sample } from '../scenarios/scenario.js';
-import { runProgram } from './run-program.js';
+import { runProgram, type RunOptions } from './run-program.js';
+import type { Sample } from './sample.js';
 
 /** Reads the one line that the driver prints. @returns its time, and all other numbers as the work it did */
 export function parseSample(line: string): Sample {
@@ -8,10 +8,10 @@ export function parseSample(line: string): Sample {
   if (typeof ns !== 'number' || !(ns > 0)) throw new Error(`the driver gave no time: ${line.trim()}`);
   const work: Record<string, number> = {};
   for (const [name, value] of Object.entries(others)) if (typeof value === 'number') work[name] = value;
-  return { ns, work };
+  return { value: ns, work };
 }
 
-/** The native program in which everything is measured (driver/driver.cc): a new process for each run. */
+/** The native program in which everything is measured (driver/): a new process for each run. */
 export class Driver {
   readonly #binary: string;
 
@@ -19,8 +19,8 @@ export class Driver {
     this.#binary = binary;
   }
 
-  async run(args: readonly string[], signal: AbortSignal): Promise<Sample> {
-    return parseSample(await runProgram(this.#binary, args, { signal }));
+  async run(args: readonly string[], signal: AbortSignal, options: Omit<RunOptions, 'signal'> = {}): Promise<Sample> {
+    return parseSample(await runProgram(this.#binary, args, { ...options, signal }));
   }
 
   /** A digest of names, metadata and content of all that is below `root`, and how much that is. Not for timing. */

@@ -6,6 +6,9 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
   /** Default: none, so that the program sees the end of its input at once. */
   readonly stdin?: 'inherit' | 'ignore';
+  readonly cwd?: string;
+  /** Beside those of this process. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -15,14 +18,19 @@ export interface RunOptions {
  * @returns its stdout @throws FAILED with command, exit status and stderr; INTERRUPTED
  */
 export function runProgram(program: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
-  const { signal, stdin = 'ignore' } = options;
+  const { signal, stdin = 'ignore', cwd, env } = options;
   const command = [program, ...args].join(' ');
   return new Promise((resolve, reject) => {
     if (signal?.aborted === true) {
       reject(new TemplatefsError('INTERRUPTED', `interrupted before ${program}`));
       return;
     }
-    const child = spawn(program, args, { stdio: [stdin, 'pipe', 'pipe'], detached: true });
+    const child = spawn(program, args, {
+      stdio: [stdin, 'pipe', 'pipe'],
+      detached: true,
+      ...(cwd !== undefined && { cwd }),
+      ...(env !== undefined && { env: { ...process.env, ...env } }),
+    });
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));

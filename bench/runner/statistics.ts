@@ -38,11 +38,14 @@ function makeRandom(): () => number {
  * median(samples) / median(reference), with a bootstrap interval. Rounds are drawn as pairs: what slowed a whole
  * round down (the disk, a neighbour on the machine) slowed both sides, and does not widen the interval.
  *
- * @param samples one for each round @param reference the same rounds, in the same order
+ * @param samples one for each round, null where there was none @param reference the same rounds, in the same order
  */
-export function ratioOfMedians(samples: readonly number[], reference: readonly number[]): Ratio {
+export function ratioOfMedians(samples: readonly (number | null)[], reference: readonly (number | null)[]): Ratio {
   if (samples.length !== reference.length) throw new Error('not the same rounds');
-  const pairs = samples.map((sample, round): [number, number] => [sample, reference[round] ?? NaN]);
+  const pairs = samples.flatMap((sample, round): [number, number][] => {
+    const other = reference[round] ?? null;
+    return sample === null || other === null ? [] : [[sample, other]];
+  });
   const ratioOf = (drawn: readonly [number, number][]): number => median(drawn.map(([a]) => a)) / median(drawn.map(([, b]) => b));
   if (pairs.length < FEWEST_ROUNDS) return { ratio: ratioOf(pairs), low: 0, high: Infinity };
   const random = makeRandom();

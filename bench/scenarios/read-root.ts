@@ -1,10 +1,13 @@
-import type { Scenario } from './scenario.js';
+import { COLD, WARM, type Scenario } from './scenario.js';
 
 export const readRoot: Scenario = {
   name: 'read-root',
-  what: 'every regular file of the root is opened, read whole in 128 KiB pieces and closed (timed inside the process)',
-  meaning: 'backup, tar, virus scan, grep -r; cold also the upper end of a container start: all that a service loads',
-  caches: ['cold', 'warm'],
-  changesRoot: false,
-  run: (root, { driver, signal }) => driver.run(['read-root', root], signal),
+  group: 'work',
+  what: 'every regular file of the root is opened, read whole in 128 KiB pieces and closed',
+  meaning: 'backup, virus scan, grep -r; cold also the upper end of a container start: all that a service loads',
+  durability: 'nothing is written',
+  variants: [COLD, WARM],
+  input: 'debian',
+  weight: 'medium',
+  run: (root, { driver, signal }) => driver.run(['read-root', root.path], signal),
 };

@@ -1,32 +1,90 @@
+import type { Input } from '../inputs/input.js';
+import type { InputName } from '../inputs/all.js';
+import type { Ability, Peer, PeerRoot } from '../peers/peer.js';
 import type { Driver } from '../runner/driver.js';
+import type { Sample } from '../runner/sample.js';
 
-/** `cold`: nothing of the root is in memory; `warm`: the same was done a moment ago. */
-export type CacheState = 'cold' | 'warm';
+/**
+ * How a root is readied for each timed run.
+ * `cold`: mounted anew, and nothing of it is in memory.
+ * `warm`: mounted all the time, and right after an untimed run of the same.
+ * `used`: mounted all the time; what other runs have written is on disk. For what warms itself, or writes.
+ * `fresh`: without changes, mounted anew.
+ * `own`: the scenario does all that itself.
+ */
+export type Readiness = 'cold' | 'warm' | 'used' | 'fresh' | 'own';
 
-export interface Sample {
-  /** Wall time. */
-  readonly ns: number;
-  /** What was done; must be the same for each peer and run, or the figures would compare different work. */
-  readonly work: Readonly<Record<string, number>>;
+/** One line of the table. */
+export interface Variant {
+  /** `warm`, `50 containers`; empty if there is only one. */
+  readonly name: string;
+  readonly ready: Readiness;
 }
 
+export const COLD: Variant = { name: 'cold', ready: 'cold' };
+export const WARM: Variant = { name: 'warm', ready: 'warm' };
+/** Warm, by a pass of the driver itself before the clock starts. */
+export const WARMED: Variant = { name: 'warm', ready: 'used' };
+export const USED: Variant = { name: '', ready: 'used' };
+export const FRESH: Variant = { name: '', ready: 'fresh' };
+
+/** What a scenario has to work with, for one slot. */
 export interface RunContext {
   readonly driver: Driver;
+  readonly input: Input;
+  readonly peer: Peer;
+  /** Unique. */
+  readonly slot: string;
+  readonly variant: Variant;
+  readonly quick: boolean;
+  /** An empty folder that is not on the volume: what programs need of themselves is loaded by running them on it. */
+  readonly emptyFolder: string;
   readonly signal: AbortSignal;
 }
 
-/** One thing that users do, measured. A file of this folder each; all.ts lists them. */
+export type Group = 'data' | 'metadata' | 'work' | 'memory' | 'scale' | 'store';
+
+/** How long a run takes: how many rounds there are depends on it. */
+export type Weight = 'light' | 'medium' | 'heavy';
+
+/** One thing that users do, measured. all.ts lists them. */
 export interface Scenario {
   readonly name: string;
+  readonly group: Group;
   /** What is done and timed, in one line. */
   readonly what: string;
   /** Where a user meets it. */
   readonly meaning: string;
-  readonly caches: readonly CacheState[];
-  /** Whether the root is changed, so that a fresh one is needed for each run. */
-  readonly changesRoot: boolean;
-  /** Untimed work on a fresh root before the measured run. */
-  prepare?(root: string, context: RunContext): Promise<void>;
-  /** One measured run, in a process started for it. */
-  run(root: string, context: RunContext): Promise<Sample>;
+  /** What is on disk when a timed run has ended. */
+  readonly durability: string;
+  readonly variants: readonly Variant[];
+  readonly input: InputName;
+  /** Default: light. */
+  readonly weight?: Weight;
+  /** Default: ns. */
+  readonly unit?: 'ns' | 'bytes';
+  /** The name in `work` that the value is divided by in tables: the time of one file, of one write. */
+  readonly per?: string;
+  /** Peers without one of these are left out. */
+  readonly needs?: readonly Ability[];
+  /** Other forms of a peer that are measured here. */
+  readonly also?: readonly string[];
+  /** Peers that are left out for another reason, which stands there. */
+  readonly without?: Readonly<Record<string, string>>;
+  /** What the others are compared with, in place of kernel overlayfs. */
+  readonly reference?: string;
+  /** @returns why it cannot be measured here, undefined if it can */
+  unusable?(): Promise<string | undefined>;
+  /** Once a slot and variant, untimed: used, warm: on the mounted root; own: before the first round. */
+  setUp?(root: PeerRoot, context: RunContext): Promise<void>;
+  /** Before each timed run, untimed: what it will use up. */
+  prepare?(root: PeerRoot, context: RunContext): Promise<void>;
+  /** Cold only: runs the programs on nothing, so that they are in memory. Default: the driver. */
+  load?(context: RunContext): Promise<void>;
+  /** One measured run. */
+  run(root: PeerRoot, context: RunContext): Promise<Sample>;
+  /** Undoes setUp, also after an error. Not interruptible. */
+  tearDown?(root: PeerRoot, context: RunContext): Promise<void>;
+  /** The root is to be without changes again when all is done. Always so for `fresh`. */
+  readonly changesRoot?: true;
 }

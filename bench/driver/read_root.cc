@@ -1,47 +1,20 @@
-// The measured process: one verb, once, timed from inside, so that the start of the process is not part of the figure.
-//
-//   driver read-root DIR        reads every regular file below DIR whole
-//   driver digest-root DIR      the same with a digest of names, metadata and content; not for timing
-//   driver run PROGRAM ARG...   runs a program with its output to /dev/null; its start IS part of the figure
-//
-// Prints one line of JSON: {"ns":N,...}. Everything but ns is the same for all peers that show the same root.
-//
-// Plain system calls with one buffer: what it costs itself is small and the same for every peer. (A reader in Node.js
-// costs some 20 µs a file of its own, which would hide half of the differences that are to be seen.)
+// Reads everything below a folder: names, metadata and content.
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <spawn.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cinttypes>
-#include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <ctime>
-#include <string>
-#include <vector>
 
-extern char** environ;
+#include "measured.h"
 
+namespace driver {
 namespace {
 
 constexpr std::size_t kReadBytes = 128 * 1024;  // what cp and cat use
-
-[[noreturn]] void fail(const char* what, const std::string& path) {
-    std::fprintf(stderr, "driver: %s %s: %s\n", what, path.c_str(), std::strerror(errno));
-    std::exit(1);
-}
-
-std::uint64_t now_ns() {
-    timespec time{};
-    ::clock_gettime(CLOCK_MONOTONIC, &time);
-    return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(time.tv_nsec);
-}
 
 // FNV-1a over 8 bytes at a time; to tell roots apart, not to withstand anybody.
 class Digest {
@@ -154,7 +127,7 @@ private:
     Totals totals_;
 };
 
-int read_root(const char* root, bool digest) {
+void read_all(const char* root, bool digest) {
     RootReader reader(digest);
     std::uint64_t start = now_ns();
     reader.read_folder(AT_FDCWD, root, "");
@@ -164,36 +137,14 @@ int read_root(const char* root, bool digest) {
                 end - start, totals.files, totals.folders, totals.others, totals.bytes);
     if (digest) std::printf(",\"digest\":\"%016" PRIx64 "\"", totals.digest);
     std::printf("}\n");
-    return 0;
-}
-
-int run_program(char** arguments) {
-    posix_spawn_file_actions_t actions;
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
-    std::uint64_t start = now_ns();
-    pid_t child = 0;
-    errno = ::posix_spawnp(&child, arguments[0], &actions, nullptr, arguments, environ);
-    if (errno != 0) fail("cannot run", arguments[0]);
-    int status = 0;
-    if (::waitpid(child, &status, 0) < 0) fail("cannot wait for", arguments[0]);
-    std::uint64_t end = now_ns();
-    ::posix_spawn_file_actions_destroy(&actions);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        std::fprintf(stderr, "driver: %s ended with status %d\n", arguments[0], status);
-        return 1;
-    }
-    std::printf("{\"ns\":%" PRIu64 "}\n", end - start);
-    return 0;
 }
 
 }  // namespace
 
-int main(int count, char** arguments) {
-    std::string verb = count > 1 ? arguments[1] : "";
-    if (verb == "read-root" && count == 3) return read_root(arguments[2], false);
-    if (verb == "digest-root" && count == 3) return read_root(arguments[2], true);
-    if (verb == "run" && count > 2) return run_program(arguments + 2);
-    std::fprintf(stderr, "usage: driver read-root DIR | digest-root DIR | run PROGRAM ARG...\n");
-    return 2;
-}
+// ROOT
+void read_root(char** arguments) { read_all(arguments[0], false); }
+
+// ROOT: the same with a digest of names, metadata and content; not for timing
+void digest_root(char** arguments) { read_all(arguments[0], true); }
+
+}  // namespace driver

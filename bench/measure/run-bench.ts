@@ -1,0 +1,155 @@
+import { mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
+import { basename, join, resolve } from 'node:path';
+import { TemplatefsError } from '../../src/core/errors.js';
+import { StorePaths } from '../../src/core/store-paths.js';
+import { makeDebianRoot } from '../inputs/debian-root.js';
+import { ROUNDS, type BenchOptions } from '../options.js';
+import { PEERS, REFERENCE } from '../peers/all.js';
+import type { Peer } from '../peers/peer.js';
+import { FORMAT, type BenchResult, type DescribedScenario, type Measurement } from '../report/result.js';
+import type { CleanUp } from '../runner/clean-up.js';
+import { Driver } from '../runner/driver.js';
+import { makeLoopVolume } from '../runner/loop-volume.js';
+import { describeMachine } from '../runner/machine.js';
+import { SCENARIOS } from '../scenarios/all.js';
+import type { Scenario } from '../scenarios/scenario.js';
+import { measure, type OpenSlot } from './measure.js';
+import { Roots } from './roots.js';
+import { slotsOf } from './slots.js';
+
+const GIB = 1024 ** 3;
+const VOLUME_BYTES = { quick: 8 * GIB, full: 16 * GIB };
+const ONCE_ONLY_NS = 10e9;
+const ONCE_ONLY_QUICK_NS = 3e9;
+
+export interface BenchRun {
+  readonly options: BenchOptions;
+  /** The checkout, where scripts/bench.mjs has built things. */
+  readonly checkout: string;
+  readonly cleanUp: CleanUp;
+  readonly say: (text: string) => void;
+  readonly signal: AbortSignal;
+}
+
+type Skipped = BenchResult['skipped'];
+
+/** The reference and the peers that are wanted, as far as they can run. */
+async function choosePeers({ peers: asked }: BenchOptions): Promise<{ peers: readonly Peer[]; skipped: Skipped }> {
+  const peers: Peer[] = [];
+  const skipped: { what: string; reason: string }[] = [];
+  for (const peer of PEERS) {
+    const isAsked = asked.length === 0 || asked.includes(peer.name);
+    if (!isAsked && peer !== REFERENCE) continue;
+    const reason = await peer.unusable();
+    if (reason === undefined) {
+      peers.push(peer);
+      continue;
+    }
+    if (peer === REFERENCE || asked.includes(peer.name)) throw new TemplatefsError('FAILED', `cannot measure ${peer.name}: ${reason}`, { hint: 'run: npm run setup' });
+    skipped.push({ what: peer.name, reason });
+  }
+  return { peers, skipped };
+}
+
+async function chooseScenarios({ scenarios: asked }: BenchOptions): Promise<{ scenarios: readonly Scenario[]; skipped: Skipped }> {
+  const scenarios: Scenario[] = [];
+  const skipped: { what: string; reason: string }[] = [];
+  for (const scenario of SCENARIOS) {
+    if (asked.length > 0 && !asked.includes(scenario.name) && !asked.includes(scenario.group)) continue;
+    const reason = await scenario.unusable?.();
+    if (reason === undefined) scenarios.push(scenario);
+    else skipped.push({ what: scenario.name, reason });
+  }
+  return { scenarios, skipped };
+}
+
+async function findTar({ options, checkout, say, signal }: BenchRun): Promise<string> {
+  if (options.tar === undefined) return makeDebianRoot({ small: options.quick, cacheFolder: join(checkout, 'build/bench-inputs'), say, signal });
+  const file = resolve(options.tar);
+  try {
+    if ((await stat(file)).isFile()) return file;
+  } catch (error) {
+    throw new TemplatefsError('USAGE', `no such file: ${options.tar}`, { cause: error });
+  }
+  throw new TemplatefsError('USAGE', `not a file: ${options.tar}`);
+}
+
+interface Setting {
+  readonly run: BenchRun;
+  readonly peers: readonly Peer[];
+  readonly roots: Roots;
+  readonly driver: Driver;
+  readonly volume: string;
+  readonly emptyFolder: string;
+}
+
+async function measureScenario(scenario: Scenario, setting: Setting): Promise<{ measurements: Measurement[]; described: DescribedScenario }> {
+  const { run, peers, roots, driver, volume, emptyFolder } = setting;
+  const { options, say, signal } = run;
+  const { slots, reference, again, leftOut } = slotsOf(scenario, peers, REFERENCE.name);
+  const rounds = options.runs ?? ROUNDS[options.quick ? 'quick' : 'full'][scenario.weight ?? 'light'];
+  const open: OpenSlot[] = [];
+  for (const slot of slots) open.push({ slot, root: await roots.rootOf(scenario.input, slot) });
+  const measurements: Measurement[] = [];
+  for (const variant of scenario.variants) {
+    const title = variant.name === '' ? scenario.name : `${scenario.name}, ${variant.name}`;
+    const onRound = (round: number): void => {
+      if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${title}: round ${round + 1} of ${rounds}`);
+    };
+    const started = performance.now();
+    measurements.push(
+      await measure(scenario, variant, {
+        slots: open, reference, again, rounds, volume, emptyFolder, driver, signal, onRound,
+        input: roots.input(scenario.input), quick: options.quick, onceOnlyNs: options.quick ? ONCE_ONLY_QUICK_NS : ONCE_ONLY_NS,
+      }),
+    );
+    say(`${process.stderr.isTTY ? '\r\x1b[K' : ''}Measured ${title}: ${rounds} rounds, ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  }
+  const { name, group, what, meaning, durability } = scenario;
+  return { measurements, described: { name, group, what, meaning, durability, leftOut } };
+}
+
+/** Does the measuring, on a volume of its own that `cleanUp` removes. */
+export async function runBench(run: BenchRun): Promise<BenchResult> {
+  const { options, checkout, cleanUp, say, signal } = run;
+  const started = Date.now();
+  const machine = describeMachine(checkout);
+  const { peers, skipped: skippedPeers } = await choosePeers(options);
+  const { scenarios, skipped: skippedScenarios } = await chooseScenarios(options);
+  const tar = await findTar(run);
+
+  const folder = await mkdtemp(join(process.env['TMPDIR'] ?? '/var/tmp', 'templatefs-bench-'));
+  cleanUp.add('remove the temporary folder', () => rm(folder, { recursive: true, force: true }));
+  const emptyFolder = join(folder, 'empty');
+  const scratch = join(folder, 'scratch');
+  for (const made of [emptyFolder, scratch]) await mkdir(made);
+  const volume = await makeLoopVolume(folder, options.quick ? VOLUME_BYTES.quick : VOLUME_BYTES.full, cleanUp, signal);
+  if (!volume.directIo) say('bench: the loop device cannot do direct I/O here; cold figures are not to be trusted (set TMPDIR to a folder on a disk)');
+
+  const binary = join(checkout, 'build/bench/driver');
+  const driver = new Driver(binary);
+  const places = { volume: volume.path, scratch, store: new StorePaths(join(volume.path, 'store')), say, signal };
+  const roots = new Roots({ places, inputs: { debianTar: tar, quick: options.quick, driver: binary }, driver, cleanUp });
+  const setting: Setting = { run, peers, roots, driver, volume: volume.path, emptyFolder };
+  const measurements: Measurement[] = [];
+  const described: DescribedScenario[] = [];
+  for (const scenario of scenarios) {
+    const measured = await measureScenario(scenario, setting);
+    measurements.push(...measured.measurements);
+    described.push(measured.described);
+  }
+  const work = roots.workOf('debian');
+  return {
+    format: FORMAT,
+    date: new Date(started).toISOString(),
+    durationSeconds: Math.round((Date.now() - started) / 1000),
+    quick: options.quick,
+    machine,
+    volume: volume.description,
+    input: { name: basename(tar), files: work['files'] ?? 0, folders: work['folders'] ?? 0, others: work['others'] ?? 0, bytes: work['bytes'] ?? 0 },
+    peers: roots.described,
+    skipped: [...skippedPeers, ...skippedScenarios],
+    scenarios: described,
+    measurements,
+  };
+}
