@@ -38,6 +38,11 @@ export class Input {
     this.#source = source;
   }
 
+  /** The tar that it was made of, where there is one. */
+  get tar(): string | undefined {
+    return this.#source.tar;
+  }
+
   get signal(): AbortSignal {
     return this.places.signal;
   }
@@ -86,6 +91,16 @@ export class Input {
       const file = join(this.places.scratch, `${this.name}-${name}-${count}`);
       await writeFile(file, chosen.map((path) => `${path}\n`).join(''));
       return file;
+    });
+  }
+
+  /** A folder on the volume that scenarios share, for all slots: a repository, a database to copy. `fill` is called once. */
+  prepared(name: string, fill: (folder: string) => Promise<void>): Promise<string> {
+    return this.#once(`prepared ${name}`, async () => {
+      const folder = join(this.places.volume, 'prepared', this.name, name);
+      await mkdir(folder, { recursive: true });
+      await fill(folder);
+      return folder;
     });
   }
 

@@ -92,7 +92,8 @@ class Measuring {
     const { ready } = this.#variant;
     await this.#scenario.tearDown?.(open.root, this.#contextOf(open));
     await open.root.unmount();
-    if (ready === 'fresh' || this.#scenario.changesRoot === true) await open.root.reset();
+    const isLast = this.#scenario.variants.at(-1) === this.#variant;
+    if (ready === 'fresh' || (this.#scenario.changesRoot === true && isLast)) await open.root.reset();
   }
 
   async #runOnce(open: OpenSlot): Promise<void> {
@@ -165,8 +166,8 @@ class Measuring {
   }
 
   #contextOf({ slot }: OpenSlot): RunContext {
-    const { driver, input, quick, emptyFolder, signal } = this.#options;
-    return { driver, input, quick, emptyFolder, signal, peer: slot.of, slot: slot.name, variant: this.#variant };
+    const { driver, input, quick, checkout, cacheFolder, emptyFolder, signal } = this.#options;
+    return { driver, input, quick, checkout, cacheFolder, emptyFolder, signal, peer: slot.of, slot: slot.name, variant: this.#variant };
   }
 }
 

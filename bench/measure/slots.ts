@@ -31,6 +31,7 @@ export function slotsOf(scenario: Scenario, peers: readonly Peer[], reference: s
   const slots: PeerSlot[] = [];
   const leftOut: { peer: string; reason: string }[] = [];
   for (const peer of peers) {
+    if (scenario.only?.includes(peer.name) === false) continue;
     if (peer.onlyWhereNamed === true && scenario.also?.includes(peer.name) !== true) continue;
     const reason = reasonAgainst(peer, scenario);
     if (reason !== undefined) {

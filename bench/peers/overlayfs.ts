@@ -34,6 +34,7 @@ function makeOverlayfs(peer: Pick<Peer, 'name' | 'what' | 'onlyWhereNamed'>, mor
       const mountCommand = ['mount', '-t', 'overlay', '-o', `lowerdir=${lower},upperdir=${upper},workdir=${work}${more}`, 'overlay', path] as const;
       return {
         path,
+        changes: upper,
         mountCommand,
         mount: async () => {
           const [program, ...args] = mountCommand;

@@ -23,6 +23,8 @@ export interface PeerRoot {
   mode(): Promise<PeerMode>;
   /** The processes that serve a mounted root, where there are any. */
   processes?(): readonly number[];
+  /** The folder of the host where its changes are kept, by the same paths. */
+  readonly changes?: string;
   /** A command that mounts it, as a user would write it; its end means that the root is there. */
   readonly mountCommand?: readonly string[];
   /** FUSE requests answered since the mount, by opcode, where the peer can tell. */

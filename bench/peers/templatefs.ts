@@ -41,6 +41,7 @@ export const templatefs: Peer = {
     };
     return {
       path,
+      changes: join(paths.privateArea(container), 'root'),
       mountCommand: [engine, 'mount', '--store', paths.store, '--container', container, '--mountpoint', path],
       mount: async () => { await mountEngine({ paths, container, mountpoint: path, signal }); },
       // umount(8) as for the other peers, not `templatefs umount`; the engine sees the end of its mount and ends too.

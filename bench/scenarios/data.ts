@@ -69,7 +69,7 @@ const MICROS: readonly Micro[] = [
   },
   {
     name: 'fsync',
-    what: '4 KiB of a private file are written over and fsynced, again and again',
+    what: '4 KiB are appended to a private file and fsynced, again and again',
     meaning: 'journals of databases, mail queues',
     per: 'writes',
     durability: 'each write is on disk when its fsync returns',

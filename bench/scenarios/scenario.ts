@@ -19,6 +19,8 @@ export interface Variant {
   /** `warm`, `50 containers`; empty if there is only one. */
   readonly name: string;
   readonly ready: Readiness;
+  /** Left out by --quick: takes minutes. */
+  readonly fullOnly?: true;
 }
 
 export const COLD: Variant = { name: 'cold', ready: 'cold' };
@@ -37,6 +39,10 @@ export interface RunContext {
   readonly slot: string;
   readonly variant: Variant;
   readonly quick: boolean;
+  /** The checkout; what was built is below build/. */
+  readonly checkout: string;
+  /** What a run makes and later runs use again: archives, packages. Not on the volume. */
+  readonly cacheFolder: string;
   /** An empty folder that is not on the volume: what programs need of themselves is loaded by running them on it. */
   readonly emptyFolder: string;
   readonly signal: AbortSignal;
@@ -46,6 +52,9 @@ export type Group = 'data' | 'metadata' | 'work' | 'memory' | 'scale' | 'store';
 
 /** How long a run takes: how many rounds there are depends on it. */
 export type Weight = 'light' | 'medium' | 'heavy';
+
+/** What a scenario throws, from `setUp`, that cannot be measured on this machine; the others are. */
+export class CannotMeasure extends Error {}
 
 /** One thing that users do, measured. all.ts lists them. */
 export interface Scenario {
@@ -65,6 +74,8 @@ export interface Scenario {
   readonly unit?: 'ns' | 'bytes';
   /** The name in `work` that the value is divided by in tables: the time of one file, of one write. */
   readonly per?: string;
+  /** Only these peers: what is measured means nothing for others. */
+  readonly only?: readonly string[];
   /** Peers without one of these are left out. */
   readonly needs?: readonly Ability[];
   /** Other forms of a peer that are measured here. */
@@ -73,9 +84,7 @@ export interface Scenario {
   readonly without?: Readonly<Record<string, string>>;
   /** What the others are compared with, in place of kernel overlayfs. */
   readonly reference?: string;
-  /** @returns why it cannot be measured here, undefined if it can */
-  unusable?(): Promise<string | undefined>;
-  /** Once a slot and variant, untimed: used, warm: on the mounted root; own: before the first round. */
+  /** Once a slot and variant, untimed: used, warm: on the mounted root; own: before the first round. @throws CannotMeasure */
   setUp?(root: PeerRoot, context: RunContext): Promise<void>;
   /** Before each timed run, untimed: what it will use up. */
   prepare?(root: PeerRoot, context: RunContext): Promise<void>;
@@ -88,3 +97,13 @@ export interface Scenario {
   /** The root is to be without changes again when all is done. Always so for `fresh`. */
   readonly changesRoot?: true;
 }
+
+/** For scenarios of ten thousands of calls: with 150 µs each that peer would take minutes. */
+export const SLOW_IN_JAVASCRIPT: Readonly<Record<string, string>> = {
+  'fuse-native': 'it would take minutes; the scenarios of data and metadata show what a call costs it',
+};
+/** For scenarios with many files, where unionfs-fuse is slow and nobody uses it. */
+export const SLOW_PEERS: Readonly<Record<string, string>> = {
+  ...SLOW_IN_JAVASCRIPT,
+  'unionfs-fuse': 'it would take minutes; the scenarios of data and metadata show what a call costs it',
+};
