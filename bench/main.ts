@@ -2,11 +2,15 @@ import { resolve } from 'node:path';
 import { TemplatefsError } from '../src/core/errors.js';
 import { exitStatusOf } from '../src/cli/exit-codes.js';
 import { runBench } from './measure/run-bench.js';
-import { parseBenchOptions } from './options.js';
+import { parseBenchOptions, type BenchOptions } from './options.js';
 import { PEERS, REFERENCE, SUBJECT } from './peers/all.js';
+import { writeDocument } from './report/document.js';
+import { renderPage } from './report/page.js';
+import { readResult } from './report/read-result.js';
+import type { BenchResult } from './report/result.js';
 import { renderResult } from './report/tables.js';
 import { textTable } from './report/text-table.js';
-import { writeJson } from './report/write-json.js';
+import { writeWhole } from './report/write-whole.js';
 import { CleanUp } from './runner/clean-up.js';
 import { SCENARIOS } from './scenarios/all.js';
 
@@ -39,6 +43,13 @@ function complain(error: unknown): number {
   return exitStatusOf(error);
 }
 
+async function measureNow(options: BenchOptions, cleanUp: CleanUp, signal: AbortSignal): Promise<BenchResult> {
+  if (process.geteuid?.() !== 0) throw new TemplatefsError('FAILED', 'only root can mount', { hint: 'run the benchmarks with sudo' });
+  const result = await runBench({ options, checkout: CHECKOUT, cleanUp, say, signal });
+  await writeWhole(options.jsonFile, `${JSON.stringify(result, null, 2)}\n`);
+  return result;
+}
+
 async function main(argv: readonly string[]): Promise<number> {
   const cleanUp = new CleanUp();
   const interrupt = new AbortController();
@@ -54,11 +65,11 @@ async function main(argv: readonly string[]): Promise<number> {
       process.stdout.write(list());
       return 0;
     }
-    if (process.geteuid?.() !== 0) throw new TemplatefsError('FAILED', 'only root can mount', { hint: 'run the benchmarks with sudo' });
-    const result = await runBench({ options, checkout: CHECKOUT, cleanUp, say, signal: interrupt.signal });
-    await writeJson(options.jsonFile, result);
+    const result = options.from === undefined ? await measureNow(options, cleanUp, interrupt.signal) : await readResult(options.from);
     process.stdout.write(renderResult(result, SUBJECT.name));
-    say(`Results: ${options.jsonFile}`);
+    await writeWhole(options.pageFile, renderPage(result, SUBJECT.name));
+    if (options.document !== undefined) await writeDocument(options.document, result, SUBJECT.name);
+    say(`Results: ${options.from ?? options.jsonFile}, ${options.pageFile}${options.document === undefined ? '' : `, ${options.document}`}`);
   } catch (error) {
     status = complain(error);
   }

@@ -19,6 +19,12 @@ export interface BenchOptions {
   readonly runs: number | undefined;
   /** Where the results go. */
   readonly jsonFile: string;
+  /** The result of an earlier run, to be reported instead of measuring. */
+  readonly from: string | undefined;
+  /** Where the report page goes. */
+  readonly pageFile: string;
+  /** A document into which the table is written; undefined: none. */
+  readonly document: string | undefined;
   /** A root to measure with in place of the one that mmdebstrap makes. */
   readonly tar: string | undefined;
   /** Only say what there is. */
@@ -49,6 +55,9 @@ interface RawOptions {
   readonly peer?: string[];
   readonly runs?: number;
   readonly json: string;
+  readonly from?: string;
+  readonly page: string;
+  readonly document?: string;
   readonly tar?: string;
   readonly list?: true;
 }
@@ -62,10 +71,13 @@ export function parseBenchOptions(argv: readonly string[], known: Known): BenchO
   const command = new Command('npm run bench --')
     .description('Measures templatefs side by side with its peers on a fresh file system. See docs/performance.md.')
     .option('--quick', 'fewer rounds, a smaller root, smaller files: some five minutes; a look, not a result')
-    .option('--scenario <name...>', 'only these scenarios')
+    .option('--scenario <name...>', 'only these scenarios, or groups of them')
     .option('--peer <name...>', 'only these peers (the reference is always measured)')
     .option('--runs <n>', 'rounds of every scenario; default: three to ten, by how long it takes', parseRuns)
     .option('--json <file>', 'where the results go', 'bench/results/latest.json')
+    .option('--page <file>', 'where the report page goes, an HTML file with plots', 'bench/results/latest.html')
+    .option('--document <file>', 'also write the table into this document, between its marks (README.md has them)')
+    .option('--from <file>', 'do not measure: report the JSON result of an earlier run')
     .option('--tar <file>', 'a root file system to measure with; default: one made by mmdebstrap')
     .option('--list', 'say which scenarios and peers there are')
     .allowExcessArguments(false)
@@ -86,6 +98,9 @@ export function parseBenchOptions(argv: readonly string[], known: Known): BenchO
     peers: checkNames('peer', raw.peer ?? [], known.peers),
     runs: raw.runs,
     jsonFile: raw.json,
+    from: raw.from,
+    pageFile: raw.page,
+    document: raw.document,
     tar: raw.tar,
     list: raw.list === true,
   };

@@ -1,6 +1,7 @@
 // npm run bench: measures templatefs side by side with its peers. docs/performance.md explains the figures.
 //
-//   npm run bench -- [--quick] [--scenario NAME...] [--peer NAME...] [--runs N] [--json FILE] [--tar FILE] [--list]
+//   npm run bench -- [--quick] [--scenario NAME...] [--peer NAME...] [--runs N] [--json FILE] [--page FILE] [--document FILE]
+//                    [--from FILE] [--tar FILE] [--list]
 
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -24,14 +25,14 @@ async function buildBench() {
 
 passSignalsOn();
 await main(async () => {
-  await setup();
+  await setup({ packageGroups: ['run', 'build', 'bench'] });
   await buildBench();
   const args = [PROGRAM, ...process.argv.slice(2)];
   const env = {
     TEMPLATEFS_ENGINE: process.env.TEMPLATEFS_ENGINE ?? join(ROOT, 'build/Release/templatefs-engine'),
     TEMPLATEFS_TEMPLATES: process.env.TEMPLATEFS_TEMPLATES ?? join(ROOT, 'templates'),
   };
-  // Without root only --list and --help are of use, and need no namespace.
+  // Without root only --list, --from and --help are of use, and need no namespace.
   if (process.getuid() !== 0) return run(process.execPath, args, { env });
   // In a mount namespace of its own: no other process on this host can come to hold one of the mounts by accident,
   // and whatever happens none is left on the host.

@@ -2,7 +2,7 @@
 # Installs the Debian packages that this project needs and that are missing, and says what each is for.
 #
 #   scripts/install-debian-packages.sh [--list] [GROUP...]     groups: run build test bench programs fuzz;
-#                                                          default: all but programs and fuzz
+#                                                          default: run build test
 #
 # Only what is missing is installed; with nothing missing it takes a moment and touches nothing.
 set -euo pipefail
@@ -32,7 +32,7 @@ test  | fio             | writes and reads that verify their data
 test  | systemd         | systemd-analyze checks the mount unit of the documentation
 test  | findutils       | counts of requests; so are the programs above
 test  | strace          | makes single system calls of commands fail
-test  | e2fsprogs       | mkfs.ext4 for a scratch file system, also in benchmarks
+test  | e2fsprogs       | mkfs.ext4 for a scratch file system
 test  | xfsprogs        | mkfs.xfs: the same with reflink
 test  | btrfs-progs     | mkfs.btrfs: the same with reflink and quotas
 programs | sqlite3      | reads the database of rpm
@@ -66,7 +66,7 @@ for argument in "$@"; do
     *) fail "unknown argument: $argument" "groups are run, build, test, bench, programs, fuzz" ;;
   esac
 done
-[ ${#groups[@]} -gt 0 ] || groups=(run build test bench)
+[ ${#groups[@]} -gt 0 ] || groups=(run build test)
 
 command -v dpkg-query >/dev/null || fail "this is no Debian system (no dpkg-query)" \
   "install by hand what scripts/install-debian-packages.sh names, then run npm ci"

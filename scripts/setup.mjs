@@ -30,6 +30,8 @@ async function installNpmPackages() {
     await mustRun('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], {
       env: {
         TEMPLATEFS_SETUP: '1', // the engine is built below, once
+        // Only the benchmarks use it, with a library that only they install: its own test would fail here and compile it anew.
+        FUSE_NATIVE: '1',
         // node-gyp, which npm ci starts for what has no prebuilt binary, then needs no download.
         ...(headers === undefined ? {} : { npm_config_nodedir: headers }),
       },

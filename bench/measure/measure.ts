@@ -2,7 +2,7 @@ import type { PeerRoot } from '../peers/peer.js';
 import type { Measurement } from '../report/result.js';
 import { dropCaches, syncVolume } from '../runner/drop-caches.js';
 import type { Sample } from '../runner/sample.js';
-import type { RunContext, Scenario, Variant } from '../scenarios/scenario.js';
+import type { Parts, RunContext, Scenario, Variant } from '../scenarios/scenario.js';
 import { orderOfRound } from './rotation.js';
 import type { PeerSlot } from './slots.js';
 
@@ -42,41 +42,42 @@ class Measuring {
   readonly #scenario: Scenario;
   readonly #variant: Variant;
   readonly #options: MeasureOptions;
-  readonly #recorded: Map<string, Recorded>;
-  #work: Sample['work'] | undefined;
+  /** By part (empty where a run has none), then by slot. */
+  readonly #recorded = new Map<string, { readonly slots: Map<string, Recorded>; work: Sample['work'] }>();
+  /** What the first run of a slot took. */
+  readonly #first = new Map<string, number>();
 
   constructor(scenario: Scenario, variant: Variant, options: MeasureOptions) {
     this.#scenario = scenario;
     this.#variant = variant;
     this.#options = options;
-    this.#recorded = new Map(options.slots.map(({ slot }) => [slot.name, { values: [] }]));
   }
 
-  async measure(): Promise<Measurement> {
-    const { slots, rounds, signal, reference, again } = this.#options;
+  async measure(): Promise<Measurement[]> {
+    const { slots, rounds, signal } = this.#options;
     try {
       for (const open of slots) await this.#begin(open);
       for (let round = 0; round < rounds; round++) {
         this.#options.onRound(round);
         for (const open of orderOfRound(slots, round)) {
           signal.throwIfAborted();
-          if (this.#isTooSlow(open)) this.#of(open).values.push(null);
+          if (this.#isTooSlow(open)) this.#leaveOut(open);
           else await this.#runOnce(open);
         }
       }
     } finally {
       for (const open of slots) await this.#end(open);
     }
-    return {
+    return [...this.#recorded].map(([part, { slots: recorded, work }]) => ({
       scenario: this.#scenario.name,
-      variant: this.#variant.name,
+      variant: [part, this.#variant.name].filter((name) => name !== '').join(', '),
       unit: this.#scenario.unit ?? 'ns',
       per: this.#scenario.per ?? null,
-      work: this.#work ?? {},
-      reference,
-      again,
-      samples: slots.map((open) => ({ slot: open.slot.name, ...this.#of(open) })),
-    };
+      work,
+      reference: this.#options.reference,
+      again: this.#options.again,
+      samples: slots.map(({ slot }) => ({ slot: slot.name, ...(recorded.get(slot.name) ?? { values: [] }) })),
+    }));
   }
 
   async #begin(open: OpenSlot): Promise<void> {
@@ -144,25 +145,30 @@ class Measuring {
   async #record(open: OpenSlot, context: RunContext, { ownMounts = false } = {}): Promise<void> {
     const { root, slot } = open;
     const before = ownMounts ? undefined : await root.requests?.();
-    const sample = await this.#scenario.run(root, context);
+    const ran = await this.#scenario.run(root, context);
     const requests = requestsBetween(before, ownMounts ? undefined : await root.requests?.());
-    this.#work ??= sample.work;
-    checkWork(this.#scenario.name, slot.name, sample.work, this.#work);
-    const recorded = this.#of(open);
-    recorded.values.push(sample.value);
-    if (requests !== undefined) recorded.requests = requests;
+    const parts: Parts = 'value' in ran ? new Map([['', ran]]) : ran;
+    for (const [part, { value, work }] of parts) {
+      const recorded = this.#recorded.get(part) ?? { slots: new Map<string, Recorded>(), work };
+      this.#recorded.set(part, recorded);
+      checkWork(this.#scenario.name, slot.name, work, recorded.work);
+      const entry = recorded.slots.get(slot.name) ?? { values: [] };
+      recorded.slots.set(slot.name, entry);
+      entry.values.push(value);
+      // Of one run as a whole, so only where there is but one part.
+      if (requests !== undefined && part === '') entry.requests = requests;
+    }
+    if (!this.#first.has(slot.name)) this.#first.set(slot.name, [...parts.values()].reduce((sum, { value }) => sum + value, 0));
   }
 
-  #isTooSlow(open: OpenSlot): boolean {
-    const first = this.#of(open).values[0];
-    const isCompared = [this.#options.reference, this.#options.again].includes(open.slot.name);
-    return !isCompared && (this.#scenario.unit ?? 'ns') === 'ns' && typeof first === 'number' && first > this.#options.onceOnlyNs;
+  #isTooSlow({ slot }: OpenSlot): boolean {
+    const { reference, again, onceOnlyNs } = this.#options;
+    const isCompared = [reference, again].includes(slot.name);
+    return !isCompared && (this.#scenario.unit ?? 'ns') === 'ns' && (this.#first.get(slot.name) ?? 0) > onceOnlyNs;
   }
 
-  #of({ slot }: OpenSlot): Recorded {
-    const recorded = this.#recorded.get(slot.name);
-    if (recorded === undefined) throw new Error(`unknown slot ${slot.name}`);
-    return recorded;
+  #leaveOut({ slot }: OpenSlot): void {
+    for (const { slots } of this.#recorded.values()) slots.get(slot.name)?.values.push(null);
   }
 
   #contextOf({ slot }: OpenSlot): RunContext {
@@ -174,9 +180,9 @@ class Measuring {
 /**
  * Measures one variant of one scenario in rounds: in each round every slot once, in rotated order.
  *
- * @throws Error when a slot did other work than the others
+ * @returns one measurement for each part of a run @throws Error when a slot did other work than the others
  */
-export function measure(scenario: Scenario, variant: Variant, options: MeasureOptions): Promise<Measurement> {
+export function measure(scenario: Scenario, variant: Variant, options: MeasureOptions): Promise<Measurement[]> {
   return new Measuring(scenario, variant, options).measure();
 }
 

@@ -15,7 +15,7 @@ import { SCENARIOS } from '../scenarios/all.js';
 import { CannotMeasure, type Scenario } from '../scenarios/scenario.js';
 import { measure, type OpenSlot } from './measure.js';
 import { Roots } from './roots.js';
-import { slotsOf } from './slots.js';
+import { slotsOf, type Peers } from './slots.js';
 
 const GIB = 1024 ** 3;
 const VOLUME_BYTES = { quick: 8 * GIB, full: 16 * GIB };
@@ -33,22 +33,20 @@ export interface BenchRun {
 
 type Skipped = BenchResult['skipped'];
 
-/** The reference and the peers that are wanted, as far as they can run. */
-async function choosePeers({ peers: asked }: BenchOptions): Promise<{ peers: readonly Peer[]; skipped: Skipped }> {
-  const peers: Peer[] = [];
+/** @throws FAILED when one that is needed or asked for by name cannot run */
+async function findPeers({ peers: asked }: BenchOptions): Promise<{ peers: Peers; skipped: Skipped }> {
+  const usable: Peer[] = [];
   const skipped: { what: string; reason: string }[] = [];
   for (const peer of PEERS) {
-    const isAsked = asked.length === 0 || asked.includes(peer.name);
-    if (!isAsked && peer !== REFERENCE) continue;
     const reason = await peer.unusable();
     if (reason === undefined) {
-      peers.push(peer);
+      usable.push(peer);
       continue;
     }
     if (peer === REFERENCE || asked.includes(peer.name)) throw new TemplatefsError('FAILED', `cannot measure ${peer.name}: ${reason}`, { hint: 'run: npm run setup' });
     skipped.push({ what: peer.name, reason });
   }
-  return { peers, skipped };
+  return { peers: { usable, asked, reference: REFERENCE.name }, skipped };
 }
 
 function chooseScenarios({ scenarios: asked, quick }: BenchOptions): readonly Scenario[] {
@@ -74,7 +72,7 @@ async function findTar({ options, checkout, say, signal }: BenchRun): Promise<st
 
 interface Setting {
   readonly run: BenchRun;
-  readonly peers: readonly Peer[];
+  readonly peers: Peers;
   readonly roots: Roots;
   readonly driver: Driver;
   readonly volume: string;
@@ -84,24 +82,28 @@ interface Setting {
 async function measureScenario(scenario: Scenario, setting: Setting): Promise<{ measurements: Measurement[]; described: DescribedScenario }> {
   const { run, peers, roots, driver, volume, emptyFolder } = setting;
   const { options, checkout, say, signal } = run;
-  const { slots, reference, again, leftOut } = slotsOf(scenario, peers, REFERENCE.name);
+  const { slots, reference, again, leftOut } = slotsOf(scenario, peers);
   const rounds = options.runs ?? ROUNDS[options.quick ? 'quick' : 'full'][scenario.weight ?? 'light'];
   const open: OpenSlot[] = [];
   for (const slot of slots) open.push({ slot, root: await roots.rootOf(scenario.input, slot) });
   const measurements: Measurement[] = [];
-  for (const variant of scenario.variants) {
-    const title = variant.name === '' ? scenario.name : `${scenario.name}, ${variant.name}`;
-    const onRound = (round: number): void => {
-      if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${title}: round ${round + 1} of ${rounds}`);
-    };
-    const started = performance.now();
-    measurements.push(
-      await measure(scenario, variant, {
-        slots: open, reference, again, rounds, volume, emptyFolder, checkout, cacheFolder: cacheFolderOf(checkout), driver, signal, onRound,
-        input: roots.input(scenario.input), quick: options.quick, onceOnlyNs: options.quick ? ONCE_ONLY_QUICK_NS : ONCE_ONLY_NS,
-      }),
-    );
-    say(`${process.stderr.isTTY ? '\r\x1b[K' : ''}Measured ${title}: ${rounds} rounds, ${((performance.now() - started) / 1000).toFixed(1)} s`);
+  try {
+    for (const variant of scenario.variants) {
+      const title = variant.name === '' ? scenario.name : `${scenario.name}, ${variant.name}`;
+      const onRound = (round: number): void => {
+        if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${title}: round ${round + 1} of ${rounds}`);
+      };
+      const started = performance.now();
+      measurements.push(
+        ...(await measure(scenario, variant, {
+          slots: open, reference, again, rounds, volume, emptyFolder, checkout, cacheFolder: cacheFolderOf(checkout), driver, signal, onRound,
+          input: roots.input(scenario.input), quick: options.quick, onceOnlyNs: options.quick ? ONCE_ONLY_QUICK_NS : ONCE_ONLY_NS,
+        })),
+      );
+      say(`${process.stderr.isTTY ? '\r\x1b[K' : ''}Measured ${title}: ${rounds} rounds, ${((performance.now() - started) / 1000).toFixed(1)} s`);
+    }
+  } finally {
+    await scenario.end?.();
   }
   const { name, group, what, meaning, durability } = scenario;
   return { measurements, described: { name, group, what, meaning, durability, leftOut } };
@@ -112,7 +114,7 @@ export async function runBench(run: BenchRun): Promise<BenchResult> {
   const { options, checkout, cleanUp, say, signal } = run;
   const started = Date.now();
   const machine = describeMachine(checkout);
-  const { peers, skipped: skippedPeers } = await choosePeers(options);
+  const { peers, skipped: skippedPeers } = await findPeers(options);
   const scenarios = chooseScenarios(options);
   const tar = await findTar(run);
 

@@ -62,7 +62,7 @@ const MICROS: readonly Micro[] = [
   {
     name: 'append',
     what: 'lines of 256 bytes are appended to a new file, one write(2) each',
-    meaning: 'logs',
+    meaning: 'logs of services',
     per: 'writes',
     durability: NOT_YET,
     verb: ({ folder, quick }) => ['append', folder, quick ? '5000' : '20000'],
@@ -77,7 +77,7 @@ const MICROS: readonly Micro[] = [
   },
 ];
 
-export const DATA_SCENARIOS: readonly Scenario[] = MICROS.map(({ verb, variants = [USED], durability = NOTHING_WRITTEN, ...micro }) => ({
+export const DATA: readonly Scenario[] = MICROS.map(({ verb, variants = [USED], durability = NOTHING_WRITTEN, ...micro }) => ({
   ...micro,
   group: 'data',
   durability,

@@ -1,9 +1,9 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { WORK_FOLDER } from '../inputs/all.js';
-import type { PeerRoot } from '../peers/peer.js';
 import { runProgram } from '../runner/run-program.js';
-import { SLOW_PEERS, USED, WARM, type RunContext, type Scenario } from './scenario.js';
+import { SLOW_PEERS, USED, type RunContext, type Scenario } from './scenario.js';
 
 /** No settings of this machine, and no doubts about who owns a repository. */
 const ENV = { GIT_CONFIG_NOSYSTEM: '1', GIT_CONFIG_GLOBAL: '/dev/null', GIT_CONFIG_COUNT: '1', GIT_CONFIG_KEY_0: 'safe.directory', GIT_CONFIG_VALUE_0: '*' };
@@ -24,49 +24,28 @@ function repository({ input, signal }: RunContext): Promise<string> {
   }).then((folder) => join(folder, 'bare'));
 }
 
-function placeOf(root: PeerRoot): string {
-  return join(root.path, WORK_FOLDER, 'clone');
-}
-
-/** With a copy of the pack: a hard link would leave out half of the work. */
-async function cloneArguments(root: PeerRoot, context: RunContext): Promise<string[]> {
-  return ['clone', '-q', '--no-hardlinks', await repository(context), placeOf(root)];
-}
-
-export const gitClone: Scenario = {
-  name: 'git-clone',
+export const git: Scenario = {
+  name: 'git',
   group: 'work',
-  what: 'git clone of a repository on the volume with the files of /usr/share and /usr/include',
-  meaning: 'a developer\'s or a build\'s first step',
+  what: 'git clone of a repository on the volume with the files of /usr/share and /usr/include; git status in it, with nothing changed',
+  meaning: 'a developer\'s or a build\'s first step; what an editor and a prompt do all the time',
   durability: 'as git does by default: the pack is fsynced, the files are not',
   variants: [USED],
   input: 'debian',
   weight: 'heavy',
   without: SLOW_PEERS,
   changesRoot: true,
-  prepare: async (root, context) => {
-    await rm(placeOf(root), { recursive: true, force: true });
-    await repository(context);
-  },
-  run: async (root, context) => context.driver.run(['run', 'git', ...(await cloneArguments(root, context))], context.signal, { env: ENV }),
-};
-
-export const gitStatus: Scenario = {
-  name: 'git-status',
-  group: 'work',
-  what: 'git status in that clone, with nothing changed',
-  meaning: 'what an editor and a prompt do all the time',
-  durability: 'nothing is written',
-  variants: [WARM],
-  input: 'debian',
-  weight: 'medium',
-  without: SLOW_PEERS,
-  changesRoot: true,
-  setUp: async (root, context) => {
-    await runProgram('git', await cloneArguments(root, context), { env: ENV, signal: context.signal });
+  prepare: async (_root, context) => void (await repository(context)),
+  run: async (root, context) => {
+    const { driver, signal } = context;
+    const place = join(root.path, WORK_FOLDER, 'clone');
+    await rm(place, { recursive: true, force: true });
+    // With a copy of the pack: a hard link would leave out half of the work.
+    const cloned = await driver.run(['run', 'git', 'clone', '-q', '--no-hardlinks', await repository(context), place], signal, { env: ENV });
     // An index as young as its files is not trusted; the first status a second later writes it again.
-    await runProgram('sleep', ['1.1'], { signal: context.signal });
-    await runProgram('git', ['-C', placeOf(root), 'status', '--porcelain'], { env: ENV, signal: context.signal });
+    await sleep(1100);
+    const status = ['run', 'git', '-C', place, 'status', '--porcelain'];
+    for (let untimed = 0; untimed < 2; untimed++) await driver.run(status, signal, { env: ENV });
+    return new Map([['clone', cloned], ['status', await driver.run(status, signal, { env: ENV })]]);
   },
-  run: (root, { driver, signal }) => driver.run(['run', 'git', '-C', placeOf(root), 'status', '--porcelain'], signal, { env: ENV }),
 };

@@ -111,7 +111,7 @@ const MICROS: readonly Micro[] = [
   },
 ];
 
-export const METADATA_SCENARIOS: readonly Scenario[] = MICROS.map(({ verb, durability = NOTHING_WRITTEN, input: inputName = 'debian', ...micro }) => ({
+export const METADATA: readonly Scenario[] = MICROS.map(({ verb, durability = NOTHING_WRITTEN, input: inputName = 'debian', ...micro }) => ({
   ...micro,
   group: 'metadata',
   durability,

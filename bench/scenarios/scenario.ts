@@ -56,6 +56,9 @@ export type Weight = 'light' | 'medium' | 'heavy';
 /** What a scenario throws, from `setUp`, that cannot be measured on this machine; the others are. */
 export class CannotMeasure extends Error {}
 
+/** What was timed one after the other in one run: by name, each a line of the table. */
+export type Parts = ReadonlyMap<string, Sample>;
+
 /** One thing that users do, measured. all.ts lists them. */
 export interface Scenario {
   readonly name: string;
@@ -90,10 +93,12 @@ export interface Scenario {
   prepare?(root: PeerRoot, context: RunContext): Promise<void>;
   /** Cold only: runs the programs on nothing, so that they are in memory. Default: the driver. */
   load?(context: RunContext): Promise<void>;
-  /** One measured run. */
-  run(root: PeerRoot, context: RunContext): Promise<Sample>;
+  /** One measured run. @returns one sample, or one for each of its parts, in their order */
+  run(root: PeerRoot, context: RunContext): Promise<Sample | Parts>;
   /** Undoes setUp, also after an error. Not interruptible. */
   tearDown?(root: PeerRoot, context: RunContext): Promise<void>;
+  /** When all variants are done, also after an error. Not interruptible. */
+  end?(): Promise<void>;
   /** The root is to be without changes again when all is done. Always so for `fresh`. */
   readonly changesRoot?: true;
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { DEFAULT_RUNS, QUICK_RUNS, parseBenchOptions, type BenchOptions } from '../../../bench/options.js';
+import { parseBenchOptions, type BenchOptions } from '../../../bench/options.js';
 import { TemplatefsError } from '../../../src/core/errors.js';
 
 const KNOWN = { scenarios: ['read-root', 'walk-root'], peers: ['host', 'overlayfs', 'templatefs'] };
@@ -23,7 +23,8 @@ function refusal(...argv: string[]): TemplatefsError {
 describe('parseBenchOptions', () => {
   test('measures everything by default', () => {
     expect(parse()).toEqual({
-      quick: false, scenarios: [], peers: [], runs: DEFAULT_RUNS, jsonFile: 'bench/results/latest.json', tar: undefined, list: false,
+      quick: false, scenarios: [], peers: [], runs: undefined, jsonFile: 'bench/results/latest.json', from: undefined,
+      pageFile: 'bench/results/latest.html', document: undefined, tar: undefined, list: false,
     });
   });
 
@@ -33,13 +34,13 @@ describe('parseBenchOptions', () => {
     expect(options.peers).toEqual(['host', 'templatefs']);
   });
 
-  test('--quick means fewer rounds, unless --runs says how many', () => {
-    expect(parse('--quick').runs).toBe(QUICK_RUNS);
+  test('--runs holds for all scenarios, also with --quick', () => {
     expect(parse('--quick', '--runs', '7')).toMatchObject({ quick: true, runs: 7 });
   });
 
   test('takes files', () => {
     expect(parse('--json', 'a.json', '--tar', 'b.tar', '--list')).toMatchObject({ jsonFile: 'a.json', tar: 'b.tar', list: true });
+    expect(parse('--from', 'a.json', '--page', 'a.html', '--document', 'R.md')).toMatchObject({ from: 'a.json', pageFile: 'a.html', document: 'R.md' });
   });
 
   test.each([

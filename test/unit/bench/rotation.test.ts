@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { orderOfRound } from '../../../bench/runner/rotation.js';
+import { orderOfRound } from '../../../bench/measure/rotation.js';
 
 const SLOTS = ['a', 'b', 'c', 'd'];
 

@@ -25,6 +25,11 @@ describe('ratioOfMedians', () => {
     expect(ratioOfMedians([5, 9, 7], [5, 9, 7])).toEqual({ ratio: 1, low: 1, high: 1 });
   });
 
+  test('counts only rounds in which both took part', () => {
+    expect(ratioOfMedians([50, null, null], [10, 1000, 1000])).toEqual({ ratio: 5, low: 0, high: Infinity });
+    expect(ratioOfMedians([2, 4, 6, null], [1, 2, 3, 500]).ratio).toBe(2);
+  });
+
   test('a constant factor has no spread, however much rounds differ', () => {
     const reference = [10, 80, 20, 35, 15];
     const ratio = ratioOfMedians(reference.map((ns) => ns * 3), reference);

@@ -1,0 +1,34 @@
+import { readFileSync } from 'node:fs';
+import type { Scenario } from './scenario.js';
+
+/** Of all processes together; what they share with others counts in part. */
+function pssBytes(pids: readonly number[]): number {
+  return pids.reduce((sum, pid) => {
+    const kib = /^Pss:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1];
+    return sum + Number(kib ?? NaN) * 1024;
+  }, 0);
+}
+
+export const engineMemory: Scenario = {
+  name: 'engine-memory',
+  group: 'memory',
+  what: 'memory (PSS) of the processes that serve one root of 100,000 files, mounted and not used, and after find has walked it; overlayfs has none',
+  meaning: 'what each container costs that is only there',
+  durability: 'nothing is written',
+  variants: [{ name: 'idle', ready: 'own' }, { name: 'after find', ready: 'own' }],
+  input: 'files-100k',
+  unit: 'bytes',
+  weight: 'heavy',
+  reference: 'fuse-overlayfs',
+  needs: ['daemon'],
+  without: { 'fuse-native': 'copying 100,000 files takes long, and Node.js alone takes 40 MiB' },
+  run: async (root, { variant, driver, signal }) => {
+    await root.mount();
+    try {
+      if (variant.name === 'after find') await driver.run(['run', 'find', root.path, '-ls'], signal);
+      return { value: pssBytes(root.processes?.() ?? []), work: {} };
+    } finally {
+      await root.unmount();
+    }
+  },
+};
