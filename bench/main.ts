@@ -69,6 +69,7 @@ async function main(argv: readonly string[]): Promise<number> {
     process.stdout.write(renderResult(result, SUBJECT.name));
     await writeWhole(options.pageFile, renderPage(result, SUBJECT.name));
     if (options.document !== undefined) await writeDocument(options.document, result, SUBJECT.name);
+    if (result.skipped.some(({ failed }) => failed)) status = 1;
     say(`Results: ${options.from ?? options.jsonFile}, ${options.pageFile}${options.document === undefined ? '' : `, ${options.document}`}`);
   } catch (error) {
     status = complain(error);

@@ -41,6 +41,7 @@ constexpr Verb kVerbs[] = {
     {"list", 2, driver::list_folder},          {"create", 2, driver::create_files},
     {"rename", 2, driver::rename_files},       {"unlink", 2, driver::unlink_files},
     {"setxattr", 2, driver::set_xattrs},       {"make-tree", 3, driver::make_tree},
+    {"resident", 1, driver::resident},
 };
 
 int run_program(char** arguments) {

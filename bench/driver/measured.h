@@ -76,6 +76,7 @@ void unlink_files(char** arguments);
 void set_xattrs(char** arguments);
 void make_tree(char** arguments);
 
+void resident(char** arguments);
 void read_root(char** arguments);
 void digest_root(char** arguments);
 

@@ -11,6 +11,7 @@ export const INPUT_NAMES = ['debian', 'data', 'large', 'wide', 'files-10k', 'fil
 export type InputName = (typeof INPUT_NAMES)[number];
 
 export const DATA_FILE = 'usr/lib/bench/data';
+export const DATA_FILE_MIB = 300;
 export const MIB_FILES = 'usr/lib/bench/mib';
 export const LARGE_FILE = 'usr/lib/bench/large';
 export const WIDE_FOLDER = 'usr/lib/bench/d0';
@@ -64,7 +65,7 @@ export function inputSource(name: InputName, { debianTar, quick, driver }: Input
         name,
         fill: async (folder, signal) => {
           const own = await makeFolders(folder);
-          await writeNoise(join(own, 'data'), 300 * MIB, signal);
+          await writeNoise(join(own, 'data'), DATA_FILE_MIB * MIB, signal);
           await mkdir(join(own, 'mib'));
           for (let at = 0; at < 64; at++) await writeNoise(join(own, 'mib', String(at)), MIB, signal);
         },

@@ -31,12 +31,12 @@ export interface BenchRun {
   readonly signal: AbortSignal;
 }
 
-type Skipped = BenchResult['skipped'];
+type Skipped = readonly { readonly what: string; readonly reason: string; readonly failed: boolean }[];
 
 /** @throws FAILED when one that is needed or asked for by name cannot run */
 async function findPeers({ peers: asked }: BenchOptions): Promise<{ peers: Peers; skipped: Skipped }> {
   const usable: Peer[] = [];
-  const skipped: { what: string; reason: string }[] = [];
+  const skipped: { what: string; reason: string; failed: boolean }[] = [];
   for (const peer of PEERS) {
     const reason = await peer.unusable();
     if (reason === undefined) {
@@ -44,7 +44,7 @@ async function findPeers({ peers: asked }: BenchOptions): Promise<{ peers: Peers
       continue;
     }
     if (peer === REFERENCE || asked.includes(peer.name)) throw new TemplatefsError('FAILED', `cannot measure ${peer.name}: ${reason}`, { hint: 'run: npm run setup' });
-    skipped.push({ what: peer.name, reason });
+    skipped.push({ what: peer.name, reason, failed: false });
   }
   return { peers: { usable, asked, reference: REFERENCE.name }, skipped };
 }
@@ -134,16 +134,19 @@ export async function runBench(run: BenchRun): Promise<BenchResult> {
   const setting: Setting = { run, peers, roots, driver, volume: volume.path, emptyFolder };
   const measurements: Measurement[] = [];
   const described: DescribedScenario[] = [];
-  const skipped = [...skippedPeers];
+  const skipped: { what: string; reason: string; failed: boolean }[] = [...skippedPeers];
   for (const scenario of scenarios) {
     try {
       const measured = await measureScenario(scenario, setting);
       measurements.push(...measured.measurements);
       described.push(measured.described);
     } catch (error) {
-      if (!(error instanceof CannotMeasure)) throw error;
-      say(`Not measured: ${scenario.name}: ${error.message}`);
-      skipped.push({ what: scenario.name, reason: error.message });
+      signal.throwIfAborted();
+      // What was measured before is not lost for it. All is unmounted: `measure` does that also after an error.
+      const reason = error instanceof Error ? error.message : String(error);
+      const failed = !(error instanceof CannotMeasure);
+      say(`Not measured: ${scenario.name}: ${failed ? 'FAILED: ' : ''}${reason}`);
+      skipped.push({ what: scenario.name, reason, failed });
     }
   }
   const work = roots.workOf('debian');

@@ -30,8 +30,8 @@ export const fuseOverlayfs: Peer = {
       mountCommand: ['fuse-overlayfs', '-o', options, path],
       mount: () => daemon.mount(),
       unmount: () => daemon.unmount(),
-      reset: folders.reset,
-      discard: folders.discard,
+      reset: () => folders.reset(),
+      discard: () => folders.discard(),
       processes: () => daemon.pids,
       mode: async () => ({
         caching: `version ${await version()}, its defaults: pages of its own beside those of the lower file`,

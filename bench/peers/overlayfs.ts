@@ -41,8 +41,8 @@ function makeOverlayfs(peer: Pick<Peer, 'name' | 'what' | 'onlyWhereNamed'>, mor
           await runProgram(program, args, { signal: input.signal });
         },
         unmount: () => unmount(path),
-        reset: folders.reset,
-        discard: folders.discard,
+        reset: () => folders.reset(),
+        discard: () => folders.discard(),
         mode: async () => ({ caching: `pages of the lower file; ${await effectiveOptions(path)}`, durability }),
       };
     },

@@ -27,9 +27,13 @@ export const templatefs: Peer = {
     const [template, folder, engine] = await Promise.all([input.template(), input.slotFolder(slot), findEngine()]);
     const { places: { store: paths }, signal } = input;
     const container = `${input.name}-${slot}`;
-    const create = async (): Promise<void> => void (await createContainer({ paths, signal }, { name: container, template }));
+    const create = async (): Promise<void> => {
+      await createContainer({ paths, signal }, { name: container, template });
+    };
     // Not interruptible: it cleans up.
-    const destroy = async (): Promise<void> => void (await destroyContainer({ paths }, { name: container, force: true }));
+    const destroy = async (): Promise<void> => {
+      await destroyContainer({ paths }, { name: container, force: true });
+    };
     await create();
     const path = join(folder, 'root');
     await mkdir(path);

@@ -24,8 +24,8 @@ export const unionfsFuse: Peer = {
       path,
       mount: () => daemon.mount(),
       unmount: () => daemon.unmount(),
-      reset: folders.reset,
-      discard: folders.discard,
+      reset: () => folders.reset(),
+      discard: () => folders.discard(),
       processes: () => daemon.pids,
       mode: async () => ({
         caching: 'the defaults of libfuse: attributes and names for a second, pages until the next open',

@@ -67,7 +67,7 @@ export function renderPage(result: BenchResult, subject: string): string {
     return `<h2>${escapeMarkup(group)}</h2>\n<p>${legend}</p>\n${drawRatios(mine, subject)}\n<details><summary>figures</summary>\n${mine.map((summary) => describe(summary, summaries, subject)).join('\n')}\n</details>`;
   });
   const peers = result.peers.map(({ name, what, caching, durability }) => row([`<b>${escapeMarkup(name)}</b>`, escapeMarkup(what), escapeMarkup(caching), escapeMarkup(durability)]));
-  const skipped = result.skipped.map(({ what, reason }) => `<li>${escapeMarkup(what)}: ${escapeMarkup(reason)}</li>`);
+  const skipped = result.skipped.map(({ what, reason, failed }) => `<li>${escapeMarkup(what)}: ${failed ? '<span class="missed">failed</span>: ' : ''}${escapeMarkup(reason)}</li>`);
   return [
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>templatefs benchmarks</title>',
     `<style>${STYLE}</style></head><body><h1>templatefs benchmarks</h1>`,

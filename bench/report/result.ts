@@ -64,7 +64,7 @@ export interface BenchResult {
   readonly input: { readonly name: string; readonly files: number; readonly folders: number; readonly others: number; readonly bytes: number };
   readonly peers: readonly DescribedPeer[];
   /** Peers and scenarios that were not measured at all, and why. */
-  readonly skipped: readonly { readonly what: string; readonly reason: string }[];
+  readonly skipped: readonly { readonly what: string; readonly reason: string; /** Not because of the machine: something is wrong. */ readonly failed: boolean }[];
   readonly scenarios: readonly DescribedScenario[];
   readonly measurements: readonly Measurement[];
 }

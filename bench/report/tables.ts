@@ -20,7 +20,7 @@ function describeRequests(slot: SlotSummary): string[] {
 
 function ratioCell(slot: SlotSummary, noise: number): string {
   if (slot.role === 'reference') return '1';
-  const near = slot.role === 'peer' && isWithinNoise(slot.toReference.ratio, noise);
+  const near = slot.role === 'peer' && noise !== Infinity && isWithinNoise(slot.toReference.ratio, noise);
   return `${near ? '≈ ' : ''}${formatRatio(slot.toReference)}`;
 }
 
@@ -107,7 +107,7 @@ function renderConditions(result: BenchResult): string {
     `root: ${input.name}, ${input.files} files in ${input.folders} folders, ${formatSize(input.bytes)}; order of peers rotated; ${result.durationSeconds} s`,
     '',
     ...result.peers.map((peer) => `${peer.name}: ${peer.what}\n    caching: ${peer.caching}\n    durability: ${peer.durability}`),
-    ...result.skipped.map(({ what, reason }) => `${what}: not measured: ${reason}`),
+    ...result.skipped.map(({ what, reason, failed }) => `${what}: not measured: ${failed ? 'FAILED: ' : ''}${reason}`),
     ...result.scenarios.flatMap(({ name, leftOut }) => leftOut.map(({ peer, reason }) => `${name}: without ${peer}: ${reason}`)),
   ];
   return lines.join('\n');

@@ -48,7 +48,9 @@ export const aptInstall: Scenario = {
   also: ['overlayfs-volatile'],
   without: SLOW_PEERS,
   needs: ['owners'],
-  prepare: async (_root, context) => void (await packages(context)),
+  prepare: async (_root, context) => {
+    await packages(context);
+  },
   run: async (root, context) => {
     const sandbox = ['--bind', root.path, '/', '--dev', '/dev', '--proc', '/proc', '--tmpfs', '/run', '--ro-bind', await packages(context), '/mnt'];
     const bounds = ['--unshare-pid', '--unshare-net', '--unshare-ipc', '--unshare-uts', '--cap-add', 'ALL', '--die-with-parent', '--setenv', 'DEBIAN_FRONTEND', 'noninteractive'];

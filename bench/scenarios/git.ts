@@ -35,7 +35,9 @@ export const git: Scenario = {
   weight: 'heavy',
   without: SLOW_PEERS,
   changesRoot: true,
-  prepare: async (_root, context) => void (await repository(context)),
+  prepare: async (_root, context) => {
+    await repository(context);
+  },
   run: async (root, context) => {
     const { driver, signal } = context;
     const place = join(root.path, WORK_FOLDER, 'clone');

@@ -1,8 +1,10 @@
-import { readFileSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DATA_FILE } from '../inputs/all.js';
+import { DATA_FILE, DATA_FILE_MIB as FILE_MIB } from '../inputs/all.js';
 import type { PeerRoot } from '../peers/peer.js';
 import { dropCaches } from '../runner/drop-caches.js';
+import { runProgram } from '../runner/run-program.js';
+import type { Sample } from '../runner/sample.js';
 import type { RunContext, Scenario, Variant } from './scenario.js';
 
 const LEVELS: readonly (Variant & { readonly containers: number })[] = [1, 10, 50].map((containers) => ({
@@ -15,18 +17,12 @@ const LEVELS: readonly (Variant & { readonly containers: number })[] = [1, 10, 5
 const MOST_UNSHARED = 10;
 const SHARING = ['overlayfs', 'templatefs'];
 
-function cachedBytes(): number {
-  const kib = /^Cached:\s+(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1];
-  if (kib === undefined) throw new Error('/proc/meminfo does not say what is cached');
-  return Number(kib) * 1024;
-}
-
 const extra = new Map<string, PeerRoot[]>();
 
 export const pageCache: Scenario = {
   name: 'page-cache',
   group: 'memory',
-  what: 'how much the page cache grows when so many containers read the same 300 MiB (from /proc/meminfo)',
+  what: 'memory that the page cache takes when so many containers have read the same 300 MiB, each page of memory counted once',
   meaning: 'how many containers fit on a node',
   durability: 'nothing is written',
   variants: LEVELS,
@@ -41,7 +37,7 @@ export const pageCache: Scenario = {
     const wanted = SHARING.includes(peer.name) ? containers : Math.min(containers, MOST_UNSHARED);
     while (roots.length < wanted) roots.push(await peer.makeRoot(input, `${slot}-cache-${roots.length}`));
   },
-  run: async (_root, context) => grow(extra.get(context.slot) ?? [], context),
+  run: (_root, context) => readInAll(extra.get(context.slot) ?? [], context),
   tearDown: async (root, { slot }) => {
     for (const made of extra.get(slot) ?? []) {
       await made.unmount();
@@ -51,13 +47,24 @@ export const pageCache: Scenario = {
   },
 };
 
-async function grow(roots: readonly PeerRoot[], { driver, input, signal }: RunContext): Promise<{ value: number; work: Record<string, number> }> {
+/** All roots show one file; the files of the volume that may stand behind it are counted, too: some peers cache both. */
+async function filesToCount(roots: readonly PeerRoot[], { input, slot, signal }: RunContext): Promise<string> {
+  const { volume, scratch } = input.places;
+  const behind = (await runProgram('find', [volume, '-xdev', '-type', 'f', '-size', `${FILE_MIB}M`], { signal })).split('\n').filter((path) => path !== '');
+  const list = join(scratch, `resident-${slot}`);
+  await writeFile(list, [...roots.map((root) => join(root.path, DATA_FILE)), ...behind].map((path) => `${path}\n`).join(''));
+  return list;
+}
+
+async function readInAll(roots: readonly PeerRoot[], context: RunContext): Promise<Sample> {
+  const { driver, input, signal } = context;
   try {
     for (const root of roots) await root.mount();
+    const list = await filesToCount(roots, context);
     await dropCaches(input.places.volume, signal);
-    const before = cachedBytes();
     for (const root of roots) await driver.run(['read', join(root.path, DATA_FILE), String(128 * 1024), 'cold'], signal);
-    return { value: Math.max(1, cachedBytes() - before), work: {} };
+    const { work } = await driver.run(['resident', list], signal);
+    return { value: work['bytes'] ?? 0, work: {} };
   } finally {
     for (const root of roots) await root.unmount();
   }

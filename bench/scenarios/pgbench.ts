@@ -44,12 +44,12 @@ class Server {
     await runProgram(command, rest, { cwd: '/', ...(signal !== undefined && { signal }) });
   }
 
-  start(signal: AbortSignal): Promise<void> {
+  /** Not interruptible: a server whose pg_ctl was killed would go on starting, and nobody would stop it. */
+  start(): Promise<void> {
     const settings = `-c listen_addresses= -c unix_socket_directories=${this.#beside} -c shared_buffers=32MB -c checkpoint_timeout=1h -c max_wal_size=1GB`;
-    return this.run('pg_ctl', ['start', '-w', '-D', this.data, '-l', join(this.#beside, 'log'), '-o', settings], signal);
+    return this.run('pg_ctl', ['start', '-w', '-D', this.data, '-l', join(this.#beside, 'log'), '-o', settings]);
   }
 
-  /** Not interruptible: it cleans up. */
   stop(): Promise<void> {
     return this.run('pg_ctl', ['stop', '-w', '-m', 'fast', '-D', this.data]);
   }
@@ -70,7 +70,7 @@ function database(context: RunContext): Promise<string> {
     await runProgram('chown', [`${USER}:${USER}`, folder]);
     const server = await serverAt(join(folder, 'data'), context);
     await server.run('initdb', ['-D', server.data, '-U', 'u', '-A', 'trust', '--no-sync'], signal);
-    await server.start(signal);
+    await server.start();
     try {
       await server.run('pgbench', ['-i', '-s', quick ? '1' : '4', '--quiet'], signal);
     } finally {
@@ -102,7 +102,7 @@ export const pgbench: Scenario = {
   run: async (root, context) => {
     const { driver, quick, signal } = context;
     const server = await serverAt(placeOf(root), context);
-    await server.start(signal);
+    await server.start();
     try {
       const load = server.command('pgbench', '-n', '-c', String(CLIENTS), '-t', quick ? '200' : '1000');
       return await driver.run(['run', ...load], signal, { cwd: '/' });

@@ -1,8 +1,7 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LARGE_FILE, MIB_FILES } from '../inputs/all.js';
-import type { Scenario } from './scenario.js';
-import { FRESH } from './scenario.js';
+import { FRESH, type Scenario } from './scenario.js';
 
 export const importRoot: Scenario = {
   name: 'import',
@@ -21,8 +20,10 @@ export const importRoot: Scenario = {
     await mkdir(folder, { recursive: true });
     try {
       if (peer.name === 'host') return await driver.run(['run', 'tar', '-x', '--xattrs', '--numeric-owner', '-p', '-f', tar, '-C', folder], signal);
-      const program = join(checkout, 'build/bench/src/cli/main.js');
-      return await driver.run(['run', process.execPath, program, '--store', join(folder, 'store'), 'template', 'import', 'imported', tar], signal);
+      const store = join(folder, 'store');
+      const sample = await driver.run(['run', process.execPath, join(checkout, 'bin/templatefs'), '--store', store, 'template', 'import', 'imported', tar], signal);
+      if ((await readdir(join(store, 'trees'))).length !== 1) throw new Error('the import has made no tree');
+      return sample;
     } finally {
       await rm(folder, { recursive: true, force: true });
     }

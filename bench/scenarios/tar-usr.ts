@@ -12,6 +12,8 @@ export const tarUsr: Scenario = {
   variants: [COLD],
   input: 'debian',
   weight: 'heavy',
-  load: async ({ driver, emptyFolder, signal }) => void (await driver.run(['run', 'sh', '-c', SCRIPT, 'sh', emptyFolder], signal)),
+  load: async ({ driver, emptyFolder, signal }) => {
+    await driver.run(['run', 'sh', '-c', SCRIPT, 'sh', emptyFolder], signal);
+  },
   run: (root, { driver, signal }) => driver.run(['run', 'sh', '-c', SCRIPT, 'sh', `${root.path}/usr`], signal),
 };

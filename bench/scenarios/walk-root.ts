@@ -9,6 +9,8 @@ export const walkRoot: Scenario = {
   variants: [COLD, WARM],
   input: 'debian',
   weight: 'medium',
-  load: async ({ driver, emptyFolder, signal }) => void (await driver.run(['run', 'find', emptyFolder, '-ls'], signal)),
+  load: async ({ driver, emptyFolder, signal }) => {
+    await driver.run(['run', 'find', emptyFolder, '-ls'], signal);
+  },
   run: (root, { driver, signal }) => driver.run(['run', 'find', root.path, '-ls'], signal),
 };

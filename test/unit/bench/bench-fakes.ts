@@ -37,7 +37,7 @@ export function resultOf(measurements: readonly Measurement[], group = 'work'): 
     volume: 'ext4',
     input: { name: 'root.tar', files: 12, folders: 3, others: 1, bytes: 2048 },
     peers: [{ name: 'templatefs', what: 'this <project>', caching: 'passthrough yes', durability: 'fsync at copy-up' }],
-    skipped: [{ what: 'unionfs-fuse', reason: 'not installed' }],
+    skipped: [{ what: 'unionfs-fuse', reason: 'not installed', failed: false }],
     scenarios: scenarios.map((name) => ({ name, group, what: `does ${name}`, meaning: 'backup', durability: 'nothing is written', leftOut: [{ peer: 'fuse-native', reason: 'too slow' }] })),
     measurements,
   };
