@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TemplatefsError } from '../../src/core/errors.js';
 import { controlRequest } from '../../src/engine/control-client.js';
@@ -37,6 +37,9 @@ export const templatefs: Peer = {
     await create();
     const path = join(folder, 'root');
     await mkdir(path);
+    // As mount(8) runs it; the bench puts no link into /sbin of its host.
+    const helper = join(folder, 'mount.templatefs');
+    await symlink(engine, helper);
     const status = (): ReturnType<typeof controlRequest> => controlRequest(paths.controlSocket(container), ['status']);
     const processes = (): readonly number[] => {
       const file = paths.engineState(container);
@@ -46,7 +49,7 @@ export const templatefs: Peer = {
     return {
       path,
       changes: join(paths.privateArea(container), 'root'),
-      mountCommand: [engine, 'mount', '--store', paths.store, '--container', container, '--mountpoint', path],
+      mountCommand: [helper, container, path, '-o', `store=${paths.store}`],
       mount: async () => { await mountEngine({ paths, container, mountpoint: path, signal }); },
       // umount(8) as for the other peers, not `templatefs umount`; the engine sees the end of its mount and ends too.
       unmount: async () => {

@@ -4,7 +4,7 @@ import type { Scenario } from './scenario.js';
 export const containerStart: Scenario = {
   name: 'container-start',
   group: 'work',
-  what: 'a root is mounted and bubblewrap starts /bin/true in it; from the start of the mounting command to the end of /bin/true',
+  what: 'a root is mounted (overlayfs by mount(8), templatefs by its mount helper) and bubblewrap starts /bin/true in it; from the start of the command that mounts to the end of /bin/true',
   meaning: 'how long a user waits for a container; cold: the first after a boot',
   durability: 'nothing is written',
   variants: [{ name: 'cold', ready: 'own' }, { name: 'warm', ready: 'own' }],
