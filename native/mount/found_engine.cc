@@ -3,8 +3,10 @@
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <ctime>
 
 #include "mount/engine_request.h"
@@ -92,6 +94,19 @@ void detach_own(const EngineFile& engine) {
         if (::umount2(engine.mountpoint.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) < 0) return;
 }
 
+// A worker whose holder is gone: a copy of its mount in another mount namespace could keep it alive for ever.
+void end_orphan(const ContainerPlaces& places, const EngineFile& engine) {
+    if (engine.boot != boot_id() || has_engine_name(engine.holder)) return;
+    UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, engine.worker, 0)));
+    if (!process.valid() || process_name(engine.worker) != "tplfs-worker") return;
+    // It has made the container's private area its root folder: no other process has.
+    struct stat area;
+    struct stat root;
+    const std::string path = "/proc/" + std::to_string(engine.worker) + "/root";
+    if (::fstat(places.area, &area) < 0 || ::stat(path.c_str(), &root) < 0) return;
+    if (area.st_dev == root.st_dev && area.st_ino == root.st_ino) (void)::syscall(SYS_pidfd_send_signal, process.get(), SIGKILL, nullptr, 0);
+}
+
 Result<UniqueFd> wait_for_lock(int area, int64_t wait_ms) {
     const int64_t deadline = now_ms() + wait_ms;
     for (;;) {
@@ -139,6 +154,7 @@ Result<FoundEngine> find_engine(const ContainerPlaces& places) {
 Result<void> clear_left(const ContainerPlaces& places, FoundEngine& found) {
     if (found.state == FoundEngine::State::Lost) {
         if (found.engine) detach_own(*found.engine);
+        if (found.engine) end_orphan(places, *found.engine);
         if (auto run = open_run(places); run.ok()) {
             // Whether it answers or not: what counts is whether it ends.
             if (ask_engine(run.value().get(), {"status"}, kStatusMs).ok())

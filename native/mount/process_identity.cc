@@ -40,6 +40,7 @@ std::string process_start(pid_t pid) {
 std::string process_name(pid_t pid) { return of_process(pid, "comm"); }
 
 bool has_engine_name(pid_t pid) {
+    if (process_start(pid).empty()) return false;  // one that was killed and is not reaped keeps its name
     const std::string name = process_name(pid);
     return name.starts_with("tplfs-") || name.starts_with("templatefs");
 }

@@ -22,7 +22,7 @@ std::string process_start(pid_t pid);
 // What a process calls itself (comm); empty when there is none.
 std::string process_name(pid_t pid);
 
-// Whether a process calls itself the holder or the worker of an engine.
+// Whether a live process calls itself the holder or the worker of an engine.
 bool has_engine_name(pid_t pid);
 
 ProcessIdentity own_identity();

@@ -1,6 +1,7 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, unlinkSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { errnoOf, storeWriteError } from '../core/errors.js';
+import { makeFolders } from './make-folders.js';
 
 /** Makes the names in `folder` durable. */
 export function syncFolder(folder: string): void {
@@ -52,7 +53,7 @@ export function removeFileDurably(path: string): boolean {
 /** Makes a folder and its parents; one that exists is left as it is. @throws STORE_NOT_WRITABLE, NO_SPACE */
 export function makeFolder(path: string, mode = 0o700): void {
   try {
-    mkdirSync(path, { recursive: true, mode });
+    makeFolders(path, mode);
   } catch (error) {
     throw storeWriteError(error, path);
   }
