@@ -58,6 +58,7 @@ std::span<std::byte> fill_buffer(size_t size) {
 
 // Bytes [from, to) as a hole shows them.
 Result<void> read_through(const PartialFile& file, std::span<std::byte> to, uint64_t offset) {
+    if (to.empty()) return {};
     const uint64_t object_end = std::min<uint64_t>(file.shown, offset + to.size());
     const size_t of_object = object_end > offset ? static_cast<size_t>(object_end - offset) : 0;
     TRY(read_all(file.object, to.first(of_object), offset));
