@@ -148,6 +148,12 @@ function expectRightAnswer({ args, ended, killed }: Run): void {
   expect(ended.stderr, said).not.toMatch(/this was not expected|did not end within/);
   expect(ended.signal, said).toBeNull();
   if (ended.status === 0 || args[0] === 'exec') return;
+  if (args[0] === 'gc' && ended.status === 3) {
+    // What an engine that was just killed needs is not known: its container is named, and all is kept.
+    const { kept } = JSON.parse(ended.stdout) as { kept: { name: string }[] };
+    expect(kept, said).not.toEqual([]);
+    return;
+  }
   const last = ended.stderr.trim().split('\n').at(-1) ?? '';
   expect(last, said).toMatch(/^\{"error"/);
   const { error } = JSON.parse(last) as { error: { code: string; message: string } };

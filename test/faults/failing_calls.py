@@ -9,9 +9,11 @@ import re
 import shutil
 import subprocess
 import tarfile
+import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 
-from stores import Fault, Store, check_error, error_of
+from stores import CLI, WAIT_S, Fault, Store, check_error, error_of
 
 CALLS = ('fsync', 'fdatasync', 'syncfs', 'rename', 'renameat2', 'link', 'unlink', 'unlinkat', 'mkdir', 'mkdirat', 'pwrite64', 'ftruncate', 'flock', 'mount')
 ERRORS = ('EIO', 'ENOSPC')
@@ -78,9 +80,41 @@ def traced(stores, name, *strace):
     arguments, before, _allowed, _done = commands(stores)[name]
     for earlier in before:
         stores.ok(*earlier)
-    status, _out, err = stores.run(*arguments, before=['strace', '-f', '-qq', '-y', '-o', stores.trace, *strace])
+    return run_under_strace(stores, arguments, strace)
+
+
+def run_under_strace(stores, arguments, strace):
+    """strace -f ends with the last process that it follows, which may be an engine that stays: it is detached when the command has ended.
+    @returns status of the command, its stderr and the lines of the trace"""
+    command = ['strace', '-f', '--quiet=attach,personality,thread-execve', '-y', '-o', stores.trace, *strace, CLI, '--json', '--store', stores.path, *arguments]
+    with tempfile.TemporaryFile('w+') as err:
+        tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err)
+        until = time.monotonic() + WAIT_S
+        first = None
+        while tracer.poll() is None:
+            try:
+                with open(f'/proc/{tracer.pid}/task/{tracer.pid}/children') as f:
+                    children = f.read().split()
+            except OSError:
+                continue
+            first = first or (children[0] if children else None)
+            if first is not None and first not in children:
+                tracer.terminate()
+            if time.monotonic() > until:
+                tracer.kill()
+                tracer.wait()
+                raise Fault(f'`{" ".join(arguments)}` hangs')
+            time.sleep(0.005)
+        err.seek(0)
+        said = err.read()
     with open(stores.trace, errors='replace') as f:
-        return status, err, f.read().splitlines()
+        lines = f.read().splitlines()
+    leader = lines[0].split()[0] if first is None and lines else first
+    ends = [line for line in lines if line.startswith(f'{leader} ') and '+++' in line]
+    found = re.search(r'\+\+\+ (?:exited with (\d+)|killed by (\w+))', ends[-1]) if ends else None
+    if found is None:
+        raise Fault(f'strace does not tell how `{" ".join(arguments)}` ended: {said.strip()}')
+    return (int(found[1]) if found[1] else -1), said, [line for line in lines if '+++' not in line]
 
 
 def place_of(line):
