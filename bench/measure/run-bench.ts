@@ -18,7 +18,7 @@ import { Roots } from './roots.js';
 import { slotsOf, type Peers } from './slots.js';
 
 const GIB = 1024 ** 3;
-const VOLUME_BYTES = { quick: 8 * GIB, full: 16 * GIB };
+const VOLUME_BYTES = { quick: 8 * GIB, full: 20 * GIB };
 const ONCE_ONLY_NS = 5e9;
 const ONCE_ONLY_QUICK_NS = 1.5e9;
 

@@ -86,35 +86,39 @@ def traced(stores, name, *strace):
 def run_under_strace(stores, arguments, strace):
     """strace -f ends with the last process that it follows, which may be an engine that stays: it is detached when the command has ended.
     @returns status of the command, its stderr and the lines of the trace"""
-    command = ['strace', '-f', '--quiet=attach,personality,thread-execve', '-y', '-o', stores.trace, *strace, CLI, '--json', '--store', stores.path, *arguments]
+    if os.path.exists(stores.trace):
+        os.unlink(stores.trace)
+    # -I2: it can be ended, which else it cannot with -o.
+    command = ['strace', '-f', '-I2', '--quiet=attach,personality,thread-execve', '-y', '-o', stores.trace, *strace, CLI, '--json', '--store', stores.path, *arguments]
     with tempfile.TemporaryFile('w+') as err:
         tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err)
         until = time.monotonic() + WAIT_S
-        first = None
         while tracer.poll() is None:
-            try:
-                with open(f'/proc/{tracer.pid}/task/{tracer.pid}/children') as f:
-                    children = f.read().split()
-            except OSError:
-                continue
-            first = first or (children[0] if children else None)
-            if first is not None and first not in children:
+            if end_of_command(stores.trace):
                 tracer.terminate()
             if time.monotonic() > until:
                 tracer.kill()
                 tracer.wait()
                 raise Fault(f'`{" ".join(arguments)}` hangs')
-            time.sleep(0.005)
+            time.sleep(0.01)
         err.seek(0)
         said = err.read()
-    with open(stores.trace, errors='replace') as f:
-        lines = f.read().splitlines()
-    leader = lines[0].split()[0] if first is None and lines else first
-    ends = [line for line in lines if line.startswith(f'{leader} ') and '+++' in line]
-    found = re.search(r'\+\+\+ (?:exited with (\d+)|killed by (\w+))', ends[-1]) if ends else None
+    found = end_of_command(stores.trace)
     if found is None:
         raise Fault(f'strace does not tell how `{" ".join(arguments)}` ended: {said.strip()}')
-    return (int(found[1]) if found[1] else -1), said, [line for line in lines if '+++' not in line]
+    with open(stores.trace, errors='replace') as f:
+        lines = [line for line in f.read().splitlines() if '+++' not in line and ' execve(' not in line]
+    return (int(found[1]) if found[1] else -1), said, lines
+
+
+def end_of_command(trace):
+    """How the command ended, as far as strace has said it: a match with its status or its signal. Its execve is the first call."""
+    try:
+        with open(trace, errors='replace') as f:
+            pid = f.readline().split(' ')[0]
+            return re.search(rf'^{pid} +\+\+\+ (?:exited with (\d+)|killed by (\w+))', f.read(), re.MULTILINE) if pid else None
+    except FileNotFoundError:
+        return None
 
 
 def place_of(line):
@@ -128,7 +132,7 @@ def place_of(line):
 
 def cases(stores, name, calls, repeat):
     """(call, number) of those that are to fail"""
-    _status, _err, lines = traced(stores, name, '-e', 'trace=' + ','.join(calls))
+    _status, _err, lines = traced(stores, name, '-e', 'trace=execve,' + ','.join(calls))
     numbers, seen, wanted, left_out = {}, {}, set(), 0
     for line in lines:
         found = re.match(r'^(\d+) +(\w+)\(', line)
@@ -148,7 +152,7 @@ def cases(stores, name, calls, repeat):
 
 def run_case(stores, name, call, error, number):
     """@returns whether there was such a call to fail @raises Fault"""
-    status, err, lines = traced(stores, name, '-e', f'trace={call}', '-e', f'inject={call}:error={error}:when={number}')
+    status, err, lines = traced(stores, name, '-e', f'trace=execve,{call}', '-e', f'inject={call}:error={error}:when={number}')
     arguments, _before, allowed, is_done = commands(stores)[name]
     injected = [line for line in lines if '(INJECTED)' in line]
     if not injected:
