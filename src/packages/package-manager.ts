@@ -88,6 +88,8 @@ export type PackageRequest =
       readonly groups: readonly string[];
       /** Package files of the host, which its root has chosen: their signatures are not asked for. */
       readonly files: readonly string[];
+      /** Also what is installed already, older versions, and packages on hold. */
+      readonly force?: boolean;
     }
   | {
       readonly kind: 'update';
