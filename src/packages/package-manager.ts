@@ -63,8 +63,10 @@ export interface ContainerAnswer {
   readonly errors: string;
 }
 
-/** Where a command in the container finds what the host hands in. */
-export const INPUT_FOLDER = '/run/templatefs';
+export { INPUT_FOLDER } from '../sandbox/stage-arguments.js';
+
+/** In the environment of every command: `none` in a container that does not run, where scripts must start no services. */
+export const SERVICES_VARIABLE = 'TEMPLATEFS_SERVICES';
 
 /** Runs programs of one container in the sandbox, without network. All that they leave running is ended with them. */
 export interface ContainerPrograms {
