@@ -14,6 +14,9 @@ export interface FetchOptions {
   readonly onBytes?: (count: number) => void;
 }
 
+/** Packages that this process is downloading: several containers may want one at once. */
+const underWay = new Map<string, Promise<void>>();
+
 /**
  * What all containers of a store share of the world outside: packages by their SHA-256, and metadata of repositories.
  *
@@ -57,6 +60,17 @@ export class PackageCache {
       options.onBytes?.(file.sizeBytes);
       return { ...file, path };
     }
+    const download = underWay.get(path) ?? this.#bring(file, path, options);
+    underWay.set(path, download);
+    try {
+      await download;
+    } finally {
+      underWay.delete(path);
+    }
+    return { ...file, path };
+  }
+
+  async #bring(file: PackageFile, path: string, options: FetchOptions): Promise<void> {
     makeFolder(this.packages);
     const draft = `${path}.tmp-${process.pid}`;
     const hash = createHash('sha256');
@@ -89,7 +103,6 @@ export class PackageCache {
       throw storeWriteError(error, path);
     }
     syncFolder(this.packages);
-    return { ...file, path };
   }
 
   /** Makes `fetched` appear in `folder` under the names that the package manager wants. Both lie on one file system. */
