@@ -2,7 +2,7 @@ import type Database from 'better-sqlite3';
 import type { StorePaths } from '../core/store-paths.js';
 import { openDatabase, type CatalogMode } from './open-database.js';
 import { ownIdentity } from './process-identity.js';
-import type { ContainerRecord, JournalEntry, JournalOperation, TemplateRecord } from './records.js';
+import type { ContainerRecord, JournalEntry, JournalOperation, TemplateRecord, TransactionRecord } from './records.js';
 import { catalogError } from './sqlite-error.js';
 
 const JOURNAL_COLUMNS = 'id, operation, subject, pid, pid_start AS pidStart, boot, started';
@@ -134,6 +134,26 @@ export class Catalog implements Disposable {
     return this.#guard(() =>
       this.#database.prepare<[], JournalEntry>(`SELECT ${JOURNAL_COLUMNS} FROM journal ORDER BY id`).all(),
     );
+  }
+
+  /** Begins a change of a container's packages, with its journal entry. */
+  beginTransaction(transaction: Pick<TransactionRecord, 'container' | 'operation' | 'request'>): { id: number; journal: number } {
+    return this.transaction(() => {
+      const journal = this.beginJournal('change-container', transaction.container);
+      const { lastInsertRowid } = this.#database
+        .prepare("INSERT INTO transactions (container, operation, state, request, started) VALUES (@container, @operation, 'running', @request, @started)")
+        .run({ ...transaction, started: new Date().toISOString() });
+      return { id: Number(lastInsertRowid), journal };
+    });
+  }
+
+  setTransaction(id: number, values: Partial<Pick<TransactionRecord, 'state' | 'snapshot' | 'changes' | 'paths' | 'ended'>>): void {
+    for (const [column, value] of Object.entries(values)) this.#run(`UPDATE transactions SET ${column} = @value WHERE id = @id`, { id, value });
+  }
+
+  /** Those of a container, the oldest first. */
+  transactions(container: string): TransactionRecord[] {
+    return this.#guard(() => this.#database.prepare<[string], TransactionRecord>('SELECT * FROM transactions WHERE container = ? ORDER BY id').all(container));
   }
 
   /** @returns the value of a counter; 0 for one that was never set */

@@ -45,6 +45,22 @@ export const MIGRATIONS: readonly string[] = [
     value       INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  // 3: what the installer has done, so that it can be undone
+  `
+  CREATE TABLE transactions (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    container   TEXT NOT NULL REFERENCES containers (name) ON DELETE CASCADE,
+    operation   TEXT NOT NULL,
+    state       TEXT NOT NULL CHECK (state IN ('running', 'done', 'undone')),
+    request     TEXT NOT NULL CHECK (json_valid(request)),
+    snapshot    TEXT,
+    changes     TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(changes)),
+    paths       TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(paths)),
+    started     TEXT NOT NULL,
+    ended       TEXT
+  ) STRICT;
+  CREATE INDEX transactions_by_container ON transactions (container);
+  `,
 ];
 
 /** The version that this program writes. */

@@ -29,8 +29,28 @@ export interface ContainerRecord {
   readonly mountpoint: string | null;
 }
 
+/** One change of a container's packages. */
+export interface TransactionRecord {
+  readonly id: number;
+  readonly container: string;
+  readonly operation: 'install' | 'update' | 'remove' | 'localinstall';
+  /** `running` also when its process was killed, until the next command has undone it. */
+  readonly state: 'running' | 'done' | 'undone';
+  /** JSON: templates and packages that were asked for. */
+  readonly request: string;
+  /** Id of the snapshot from before; null when it was not taken yet, or is kept no more. */
+  readonly snapshot: string | null;
+  /** JSON: what became of which package. */
+  readonly changes: string;
+  /** JSON: which paths it has changed, and what they were like afterwards. */
+  readonly paths: string;
+  /** ISO 8601. */
+  readonly started: string;
+  readonly ended: string | null;
+}
+
 /** What a command is doing and cannot do in one step; the next command finishes or undoes it. */
-export type JournalOperation = 'create-container' | 'destroy-container' | 'add-template' | 'remove-template';
+export type JournalOperation = 'create-container' | 'destroy-container' | 'add-template' | 'remove-template' | 'change-container';
 
 export interface JournalEntry {
   readonly id: number;

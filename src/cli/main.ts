@@ -12,6 +12,7 @@ import { gcCommand } from './commands/gc.js';
 import { infoCommand } from './commands/info.js';
 import { listCommand } from './commands/list.js';
 import { mountCommand } from './commands/mount.js';
+import { installCommand, localinstallCommand, removeCommand, updateCommand } from './commands/packages.js';
 import { quotaCommand } from './commands/quota.js';
 import { statsCommand } from './commands/stats.js';
 import { templateCommand } from './commands/template.js';
@@ -70,6 +71,10 @@ function buildProgram(host: CommandHost): Command {
     mountCommand,
     umountCommand,
     execCommand,
+    installCommand,
+    updateCommand,
+    removeCommand,
+    localinstallCommand,
     listCommand,
     infoCommand,
     diffCommand,

@@ -41,6 +41,10 @@ export class StorePaths {
   get broken(): string {
     return join(this.store, 'broken');
   }
+  /** Packages and metadata of repositories, shared by all containers: docs/installer.md. */
+  get cache(): string {
+    return join(this.store, 'cache');
+  }
   get templates(): string {
     return join(this.store, 'templates');
   }

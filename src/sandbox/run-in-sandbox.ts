@@ -50,6 +50,10 @@ export interface SandboxOptions {
     readonly engine: string;
     readonly ids: IdMaps;
   };
+  /** A folder of the host that the command sees at INPUT_FOLDER, read-only. */
+  readonly input?: string;
+  /** What the command leaves running: `wait` for its end (default), or `kill` it when the command has ended. */
+  readonly leftRunning?: 'wait' | 'kill';
   /** Kills everything in the sandbox. */
   readonly signal?: AbortSignal;
 }
@@ -300,6 +304,7 @@ export async function runInSandbox(options: SandboxOptions): Promise<number> {
     lateEnvironment: late,
     tmpfsBytes: Math.floor(totalmem() / 4),
     ...(owner !== undefined && { userNamespace: { nsenter, ...owner } }),
+    ...(options.input !== undefined && { input: resolve(options.input) }),
   });
   const child = spawn(
     userNamespace === undefined ? bwrap : userNamespace.engine,
@@ -358,6 +363,8 @@ export async function runInSandbox(options: SandboxOptions): Promise<number> {
   try {
     const ending = await ended;
     const pid = await firstPid;
+    // bubblewrap ends with the command; the first process of the namespace stays with what the command has left.
+    if (pid !== undefined && options.leftRunning === 'kill' && (await isAlive(pid))) killQuietly(pid, 'SIGKILL');
     if (pid !== undefined) await waitUntilGone(pid);
     // The watcher holds the stage, and so the root. It has gone when nobody has the other end any more.
     lifeline.end('\n');

@@ -50,6 +50,8 @@ export interface StageOptions {
   /** Environment variables that must not reach bubblewrap itself, such as LD_PRELOAD. */
   readonly lateEnvironment: Readonly<Record<string, string>>;
   readonly tmpfsBytes: number;
+  /** A folder of the host that the command sees at INPUT_FOLDER, read-only. */
+  readonly input?: string;
   /** When there is a user namespace at USERNS_FD. */
   readonly userNamespace?: {
     readonly nsenter: string;
@@ -61,6 +63,11 @@ export interface StageOptions {
 
 /** Where the stage shows the container's root. */
 const CONTAINER = '/container';
+
+/** Where a command finds the folder that its caller hands in. */
+export const INPUT_FOLDER = '/run/templatefs';
+/** The same in the stage: not below /run, whose owner is changed there. */
+const STAGE_INPUT = '/input';
 
 /**
  * The stage: a root of its own that holds what bubblewrap needs to run (the host's /usr, read-only), the container's
@@ -74,6 +81,7 @@ function stage(options: StageOptions): string[] {
     ...options.hostFolders.flatMap(({ path, linkTarget }) => linkTarget === undefined ? ['--ro-bind', path, path] : ['--symlink', linkTarget, path]),
     '--ro-bind-try', '/etc/ld.so.cache', '/etc/ld.so.cache',
     '--bind', options.root, CONTAINER,
+    ...(options.input === undefined ? [] : ['--ro-bind', options.input, STAGE_INPUT]),
     // A user namespace may mount its own /proc only where one is seen whole; bubblewrap's has covers.
     ...(options.userNamespace === undefined ? ['--proc', '/proc'] : ['--bind', '/proc', '/proc']),
     '--dev', '/dev',
@@ -101,6 +109,7 @@ function sandbox(options: StageOptions): string[] {
     '--dev-bind', '/dev', '/dev',
     '--bind', '/tmp', '/tmp',
     '--bind', '/run', '/run',
+    ...(options.input === undefined ? [] : ['--ro-bind', STAGE_INPUT, INPUT_FOLDER]),
     ...(resolvConf.kind === 'cover' ? ['--ro-bind', '/resolv.conf', resolvConf.path] : []),
     '--cap-drop', 'ALL',
     ...SANDBOX_CAPABILITIES.flatMap((name) => ['--cap-add', `CAP_${name.toUpperCase()}`]),

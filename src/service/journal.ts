@@ -87,6 +87,8 @@ async function settle(paths: StorePaths, catalog: Catalog, entry: Pick<JournalEn
     case 'remove-template':
       settleTemplate(paths, catalog, entry.subject);
       break;
+    case 'change-container':
+      break;
   }
   catalog.endJournal(entry.id);
 }

@@ -1,7 +1,7 @@
 import type { Repository, TemplateDefinition } from './definition.js';
 
 /** Debian's names of architectures, by those of `uname -m`. */
-const DEBIAN_ARCHITECTURES: Readonly<Record<string, string>> = {
+export const DEBIAN_ARCHITECTURES: Readonly<Record<string, string>> = {
   x86_64: 'amd64', i686: 'i386', aarch64: 'arm64', armv7l: 'armhf', ppc64le: 'ppc64el', riscv64: 'riscv64', s390x: 's390x',
 };
 

@@ -1,0 +1,259 @@
+import { appsOf, withApps, type InstalledApp } from '../catalog/apps-of-container.js';
+import { formatContainerFile, readContainerFile } from '../catalog/container-file.js';
+import { HeldLocks } from '../catalog/lock.js';
+import { TemplatefsError } from '../core/errors.js';
+import type { FetchedPackage, InstalledPackage, PackageChange, PackagePlan, PackageRequest, PackageSource } from '../packages/package-manager.js';
+import { writeFileDurably } from '../store/write-file-durably.js';
+import type { TemplateDefinition } from '../templates/definition.js';
+import { lock, openForWriting, type ServiceContext } from './context.js';
+import { fetchPackages } from './fetch-packages.js';
+import { findContainer, findTemplate, lockSubject } from './find-record.js';
+import { openPackageHost } from './package-host.js';
+import { runHooks, type HookOperation, type HookPlace } from './package-hooks.js';
+import { packagePrograms } from './package-programs.js';
+import { appDefinition, containerDefinitions, packageSource, type ContainerDefinitions } from './package-source.js';
+import { PackageTransaction } from './package-transaction.js';
+import { shareWritten } from './share-written.js';
+import { enterContainer, leaveContainer } from './use-container.js';
+
+/*
+ * Installs, updates and removes packages of one container; docs/installer.md has the whole picture. In short:
+ *
+ *   1. the host fetches metadata and checks them
+ *   2. the container's package manager plans, in the sandbox
+ *   3. the host fetches what the plan needs, and checks it
+ *   4. a transaction begins: whatever happens from here on, it is undone as a whole, or done
+ *   5. the container's package manager does it, in the sandbox, without network; hooks before and after
+ *   6. the transaction ends: one write of the catalog
+ *   7. what was written is shared with whoever has the same
+ */
+
+/** Metadata that were checked so lately are used without asking the mirrors. */
+const METADATA_MAX_AGE_MS = 6 * 3600_000;
+
+export type ChangeOperation = 'install' | 'update' | 'remove' | 'localinstall';
+
+export interface ChangePackagesOptions {
+  readonly container: string;
+  readonly operation: ChangeOperation;
+  /** App templates, by any of their names. */
+  readonly templates?: readonly string[];
+  readonly packages?: readonly string[];
+  readonly groups?: readonly string[];
+  /** localinstall: package files of the host. */
+  readonly files?: readonly string[];
+  readonly force?: boolean;
+  readonly withDependants?: boolean;
+  readonly dryRun?: boolean;
+  /** Asks the mirrors for news, however lately that was done. */
+  readonly refresh?: boolean;
+  /** One of several at once: no progress bar of its own. */
+  readonly oneOfMany?: boolean;
+}
+
+/** What `install` and its like answer. */
+export interface ChangedPackages {
+  readonly name: string;
+  readonly operation: ChangeOperation;
+  /** For `rollback`; null when there was nothing to do. */
+  readonly transaction: number | null;
+  /** App templates, with their full names. */
+  readonly templates: readonly string[];
+  readonly packages: readonly PackageChange[];
+  readonly downloadBytes: number;
+  /** New in the store. */
+  readonly addedBytes: number;
+  /** Content of the container that is shared since. */
+  readonly linkedBytes: number;
+  readonly seconds: number;
+  /** Seconds of each step. */
+  readonly timings: Readonly<Record<string, number>>;
+  readonly dryRun: boolean;
+}
+
+interface Work {
+  readonly context: ServiceContext;
+  readonly options: ChangePackagesOptions;
+  readonly definitions: ContainerDefinitions;
+  readonly apps: readonly TemplateDefinition[];
+  readonly source: PackageSource;
+  readonly timer: Timer;
+}
+
+/** How long each step took. */
+class Timer {
+  readonly #started = performance.now();
+  readonly steps: Record<string, number> = {};
+
+  async time<Result>(step: string, work: () => Promise<Result>): Promise<Result> {
+    const from = performance.now();
+    try {
+      return await work();
+    } finally {
+      this.steps[step] = Math.round((this.steps[step] ?? 0) * 1000 + performance.now() - from) / 1000;
+    }
+  }
+
+  get seconds(): number {
+    return Math.round(performance.now() - this.#started) / 1000;
+  }
+}
+
+function namesOf(definition: TemplateDefinition): string[] {
+  const { minimal, base, main } = definition.packages;
+  return [...minimal, ...base, ...main];
+}
+
+const bareName = (name: string): string => name.replace(/[:=/].*$/, '');
+
+/** What is removed with app templates: their packages, but for those that something else in the container names. */
+function removable(work: Work, installed: readonly InstalledPackage[]): string[] {
+  const { definitions, apps } = work;
+  const there = new Set(installed.map(({ name }) => name));
+  const others = definitions.installed.filter(({ app }) => !apps.some(({ name }) => name === app.template));
+  const kept = new Set([...namesOf(definitions.os), ...others.flatMap(({ app, definition }) => (definition === undefined ? app.packages : namesOf(definition)))].map(bareName));
+  return [...new Set(apps.flatMap(namesOf).map(bareName))].filter((name) => there.has(name) && !kept.has(name));
+}
+
+async function requestOf(work: Work, place: HookPlace): Promise<PackageRequest> {
+  const { options, apps, definitions } = work;
+  const { packages = [], groups = [], files = [] } = options;
+  switch (options.operation) {
+    case 'install':
+    case 'localinstall':
+      return { kind: 'install', packages: [...new Set([...apps.flatMap(namesOf), ...packages])], groups, files, ...(options.force === true && { force: true }) };
+    case 'update':
+      return { kind: 'update', packages: [...new Set([...apps.flatMap(namesOf), ...packages])] };
+    case 'remove': {
+      const names = apps.length === 0 ? [] : removable(work, await definitions.driver.installed(place.programs));
+      return { kind: 'remove', packages: [...new Set([...names, ...packages])], withDependants: options.withDependants === true };
+    }
+  }
+}
+
+/** The definitions whose scripts are run. */
+function hookDefinitions({ definitions, apps }: Work, operation: HookOperation): readonly TemplateDefinition[] {
+  return apps.length > 0 ? apps : operation === 'update' ? [definitions.os] : [];
+}
+
+const hookOperation = (operation: ChangeOperation): HookOperation => (operation === 'localinstall' ? 'install' : operation);
+
+/** The app templates that the container has afterwards. */
+function appsAfter({ options, apps }: Work, before: readonly InstalledApp[]): readonly InstalledApp[] {
+  if (options.operation === 'update' || options.operation === 'localinstall') return before;
+  const others = before.filter(({ template }) => !apps.some(({ name }) => name === template));
+  return options.operation === 'remove' ? others : [...others, ...apps.map((definition) => ({ template: definition.name, packages: namesOf(definition) }))];
+}
+
+async function recordApps(work: Work): Promise<void> {
+  const { context, options } = work;
+  const path = context.paths.containerFile(options.container);
+  using opened = await openForWriting(context);
+  using locks = new HeldLocks();
+  locks.hold(await lockSubject({ ...context, waitMs: 30_000 }, opened.catalog, 'container', options.container));
+  const file = readContainerFile(path);
+  if (file === undefined) throw new TemplatefsError('INTEGRITY', `${path} is gone`, { hint: 'run `templatefs verify`' });
+  const before = appsOf(file);
+  const after = appsAfter(work, before);
+  if (JSON.stringify(before) !== JSON.stringify(after)) writeFileDurably(path, formatContainerFile(withApps(file, after)));
+}
+
+function isDone(plan: PackagePlan, { operation, templates = [] }: ChangePackagesOptions): boolean {
+  return plan.changes.length === 0 && (templates.length === 0 || operation === 'update');
+}
+
+async function carryOut(work: Work, place: HookPlace, host: ReturnType<typeof openPackageHost>['host'], request: PackageRequest, plan: PackagePlan, fetched: readonly FetchedPackage[]): Promise<void> {
+  const { context, options, definitions, source, timer } = work;
+  const operation = hookOperation(options.operation);
+  const hooks = hookDefinitions(work, operation);
+  await timer.time('hooks', async () => {
+    await runHooks(context, hooks, { time: 'pre', operation }, place);
+    await runHooks(context, hooks, { time: 'mid-pre', operation }, place);
+  });
+  if (plan.changes.length > 0) await timer.time('install', () => definitions.driver.apply(host, place.programs, source, { request, plan, fetched }));
+  await timer.time('hooks', async () => {
+    await runHooks(context, hooks, { time: 'mid-post', operation }, place);
+    await runHooks(context, hooks, { time: 'post', operation }, place);
+  });
+}
+
+async function prepare(context: ServiceContext, options: ChangePackagesOptions): Promise<Work> {
+  const definitions = await (async () => {
+    using opened = await openForWriting(context);
+    const record = findContainer(opened.catalog, options.container);
+    return await containerDefinitions(context, options.container, findTemplate(opened.catalog, record.template));
+  })();
+  const apps: TemplateDefinition[] = [];
+  for (const name of options.templates ?? []) {
+    const definition = await appDefinition(context, definitions.os, name);
+    const isThere = definitions.installed.some(({ app }) => app.template === definition.name);
+    if (options.operation === 'install' && isThere && options.force !== true) {
+      context.onNotice?.(`${definition.name} is installed in ${options.container} already`);
+    }
+    if (options.operation !== 'install' && !isThere) {
+      throw new TemplatefsError('TEMPLATE_NOT_FOUND', `container ${options.container} does not have ${definition.name}`, { hint: `see what it has: templatefs list ${options.container}` });
+    }
+    apps.push(definition);
+  }
+  const others = definitions.installed.flatMap(({ definition }) => (definition === undefined ? [] : [definition]));
+  return { context, options, definitions, apps, source: packageSource(definitions.os, [...others, ...apps]), timer: new Timer() };
+}
+
+/**
+ * Installs, updates or removes packages of a container, stopped or mounted. It is done as a whole, or the container is as before.
+ *
+ * @throws CONTAINER_NOT_FOUND, TEMPLATE_NOT_FOUND, PACKAGE_NOT_FOUND, BAD_DEFINITION, INTEGRITY, NO_MIRROR, PACKAGE_MANAGER_FAILED,
+ *   BUSY, NO_SPACE, FUSE_UNAVAILABLE, ENGINE_FAILED, INTERRUPTED, FAILED
+ */
+export async function changePackages(context: ServiceContext, options: ChangePackagesOptions): Promise<ChangedPackages> {
+  const { container: name } = options;
+  const work = await prepare(context, options);
+  const { definitions, source, timer, apps } = work;
+  const opened = openPackageHost(context, options.oneOfMany);
+  const { host } = opened;
+  using locks = new HeldLocks();
+  locks.hold(await lock(context, { name: `packages-${name}`, what: `the packages of container ${name}`, mode: 'exclusive' }));
+  const result = (packages: readonly PackageChange[], rest: Partial<ChangedPackages> = {}): ChangedPackages => ({
+    name, operation: options.operation, transaction: null, templates: apps.map((definition) => definition.name), packages,
+    downloadBytes: 0, addedBytes: 0, linkedBytes: 0, seconds: timer.seconds, timings: timer.steps, dryRun: options.dryRun === true, ...rest,
+  });
+  try {
+    if (options.operation !== 'remove') {
+      await timer.time('metadata', () => definitions.driver.refresh(host, source, { maxAgeMs: options.refresh === true ? 0 : METADATA_MAX_AGE_MS }));
+    }
+    const entered = await timer.time('mount', () => enterContainer(context, name));
+    let transaction: PackageTransaction | undefined;
+    try {
+      const programs = packagePrograms({ name, root: entered.root, ids: entered.ids, environment: definitions.os.environment, ...(context.signal !== undefined && { signal: context.signal }) });
+      const place: HookPlace = { container: name, root: entered.root, privateArea: context.paths.privateArea(name), programs };
+      const request = await requestOf(work, place);
+      const isEmpty = request.kind === 'remove' && request.packages.length === 0;
+      const plan = isEmpty ? { changes: [], downloads: [] } : await timer.time('plan', () => definitions.driver.plan(host, programs, source, request));
+      const downloadBytes = plan.downloads.filter((file) => !host.cache.has(file)).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+      if (options.dryRun === true || isDone(plan, options)) return result(plan.changes, { downloadBytes });
+      const fetched = await timer.time('download', () => fetchPackages(host, plan.downloads));
+      const { operation, templates = [], packages = [], groups = [], files = [] } = options;
+      const begun = await timer.time('snapshot', () => PackageTransaction.begin(context, { container: name, operation, request: { templates, packages, groups, files } }));
+      transaction = begun;
+      await carryOut(work, place, host, request, plan, fetched);
+      await recordApps(work);
+      await timer.time('commit', () => begun.commit(plan.changes));
+      transaction = undefined;
+      const shared = await timer.time('share', () => shareWritten());
+      return result(plan.changes, { transaction: begun.id, downloadBytes, ...shared, seconds: timer.seconds });
+    } catch (error) {
+      // Whoever uses the root of a stopped container must have let go of it before it is put back.
+      if (transaction !== undefined) {
+        entered.use.release();
+        await leaveContainer(context, name);
+        await transaction.rollBack();
+      }
+      throw error;
+    } finally {
+      entered.use.release();
+      await leaveContainer(context, name);
+    }
+  } finally {
+    await opened.close();
+  }
+}
