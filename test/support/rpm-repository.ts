@@ -43,8 +43,6 @@ export async function buildRpm(folder: string, content: PackageContent, options:
   const stage = tree ?? join(top, 'stage');
   mkdirSync(stage, { recursive: true });
   writePackageFiles(stage, content);
-  // Packages of a few files own no folders, as those of distributions do not own /usr; a whole tree owns all of its own.
-  writeFileSync(join(top, 'files'), fileLines(stage, content, tree !== undefined).map((line) => `${line}\n`).join(''));
   const spec = [
     `Name: ${name}`, `Version: ${version}`, 'Release: 1', 'Summary: sample', 'License: none', 'AutoReqProv: no',
     ...requires.map((word) => `Requires: ${word}`),
@@ -52,7 +50,8 @@ export async function buildRpm(folder: string, content: PackageContent, options:
     '%description', 'sample',
     '%install', 'rm -rf %{buildroot}', `mv '${stage}' %{buildroot}`,
     ...Object.entries(scripts).flatMap(([when, lines]) => [`%${SCRIPTS[when as keyof typeof SCRIPTS]}`, 'set -e', lines]),
-    `%files -f ${join(top, 'files')}`, '%defattr(-,root,root,-)',
+    // Packages of a few files own no folders, as those of distributions do not own /usr; a whole tree owns all of its own.
+    '%files', '%defattr(-,root,root,-)', ...fileLines(stage, content, tree !== undefined),
   ];
   writeFileSync(join(top, `${name}.spec`), `${spec.join('\n')}\n`);
   const macros = Object.entries({ ...MACROS, _topdir: top, _tmppath: top, _rpmdir: top });
@@ -69,6 +68,8 @@ export interface RpmPublication {
   readonly packages: readonly string[];
   /** Signs the metadata; undefined: it is not signed. */
   readonly key: SigningKey | undefined;
+  /** When the metadata were written, by their own account; now if left out. */
+  readonly time?: Date;
 }
 
 /** A repository of .rpm files in a folder, with signed metadata as dnf and zypper want it. */
@@ -102,11 +103,15 @@ export class RpmRepository {
     return join(this.folder, 'repodata/repomd.xml');
   }
 
-  async publish({ packages, key }: RpmPublication): Promise<void> {
+  async publish({ packages, key, time }: RpmPublication): Promise<void> {
     for (const name of readdirSync(this.folder)) if (name.endsWith('.rpm')) rmSync(join(this.folder, name));
     for (const source of packages) copyFileSync(source, join(this.folder, basename(source)));
     rmSync(join(this.folder, 'repodata'), { recursive: true, force: true });
     await runOk('createrepo_c', ['--quiet', '--no-database', '--simple-md-filenames', this.folder]);
+    if (time !== undefined) {
+      const stamped = readFileSync(this.metadataFile, 'utf8').replace(/<timestamp>\d+</g, `<timestamp>${Math.floor(time.getTime() / 1000)}<`);
+      writeFileSync(this.metadataFile, stamped);
+    }
     if (key === undefined) return;
     await key.sign(this.metadataFile, `${this.metadataFile}.asc`, 'detached');
     writeFileSync(`${this.metadataFile}.key`, readFileSync(key.armored));
