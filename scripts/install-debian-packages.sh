@@ -28,6 +28,9 @@ test  | git             | program that is run on roots; so are the next
 test  | rsync           | program that is run on roots
 test  | cpio            | program that is run on roots
 test  | stress-ng       | its stressors of files, with --verify
+test  | gnupg           | signs repositories that tests make
+test  | rpm             | rpmbuild, rpmsign, rpmkeys: packages that tests make
+test  | createrepo-c    | metadata of repositories that tests make
 test  | fio             | writes and reads that verify their data
 test  | systemd         | systemd-analyze checks the mount unit of the documentation
 test  | findutils       | counts of requests; so are the programs above

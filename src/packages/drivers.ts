@@ -1,15 +1,16 @@
-import { TemplatefsError } from '../core/errors.js';
 import type { PackageManager } from '../templates/definition.js';
 import { aptDriver } from './apt/apt-driver.js';
 import type { PackageManagerDriver } from './package-manager.js';
+import { dnfDriver } from './rpm/dnf.js';
+import { zypperDriver } from './rpm/zypper.js';
 
-const DRIVERS: Readonly<Partial<Record<PackageManager, PackageManagerDriver>>> = {
+const DRIVERS: Readonly<Record<PackageManager, PackageManagerDriver>> = {
   apt: aptDriver,
+  dnf: dnfDriver,
+  zypper: zypperDriver,
 };
 
-/** The driver for a definition's package manager. @throws FAILED when there is none */
+/** The driver for a definition's package manager. */
 export function driverFor(manager: PackageManager): PackageManagerDriver {
-  const driver = DRIVERS[manager];
-  if (driver !== undefined) return driver;
-  throw new TemplatefsError('FAILED', `templatefs cannot install with ${manager} yet`, { hint: 'use the package manager in the container: templatefs exec CT -- …' });
+  return DRIVERS[manager];
 }

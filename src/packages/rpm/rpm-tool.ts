@@ -1,0 +1,45 @@
+import type { TemplatefsError } from '../../core/errors.js';
+import type { ContainerAnswer, ContainerCommand, PackageChange, PackageRequest } from '../package-manager.js';
+
+/*
+ * What dnf and zypper do in their own ways; everything else of the RPM family is in rpm-driver.ts.
+ *
+ * Scripts find in INPUT_FOLDER: repos.d/templatefs.repo, a folder for each repository that it names, packages of the host in files/,
+ * and what `files` of their step says. TEMPLATEFS_ROOT is empty, or the root to be bootstrapped by the host's package manager.
+ */
+
+/** What a package manager writes that nobody needs afterwards: in the sandbox's own /run. */
+export const WORK_FOLDER = '/run/templatefs-work';
+
+export interface RpmStep extends Pick<ContainerCommand, 'script' | 'arguments'> {
+  /** Small files to put into INPUT_FOLDER, by name. */
+  readonly files?: Readonly<Record<string, string>>;
+}
+
+/** A change with the package that it needs; `isLocal` for one that was given as a file. */
+export interface RpmChange extends PackageChange {
+  readonly isLocal: boolean;
+}
+
+export interface RpmProposal {
+  readonly changes: readonly RpmChange[];
+  /** For a removal: what goes because it needs the packages that were asked for. */
+  readonly dependants: readonly string[];
+}
+
+export interface RpmTool {
+  readonly name: 'dnf' | 'zypper';
+  /** Options of a repository in the .repo file beyond name and place. */
+  readonly repositoryOptions: readonly string[];
+  isName(name: string): boolean;
+  plan(request: PackageRequest): RpmStep;
+  /** @throws PACKAGE_NOT_FOUND, PACKAGE_MANAGER_FAILED */
+  readPlan(request: PackageRequest, answer: ContainerAnswer): RpmProposal;
+  apply(request: PackageRequest, changes: readonly PackageChange[]): RpmStep;
+  /** Whether a line of its output is a step that is worth a tick of the progress bar. */
+  readonly step: RegExp;
+  failure(what: string, answer: ContainerAnswer): TemplatefsError;
+}
+
+/** Names of packages for the command line: nothing that an option or a path could be made of. */
+export const PACKAGE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.+:~^-]*$/;
