@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { PeerRoot } from '../peers/peer.js';
 import type { Scenario } from './scenario.js';
 
@@ -12,12 +13,14 @@ function pssBytes(pids: readonly number[]): number {
 
 /** Mounted and idle all the time: the text of the program is in memory once for all, as on a node with containers. */
 const NEIGHBOURS = 9;
+/** What a process that has nothing to do gives back, it gives back by then. */
+const SETTLE_MS = 2000;
 const neighbours = new Map<string, PeerRoot[]>();
 
 export const engineMemory: Scenario = {
   name: 'engine-memory',
   group: 'memory',
-  what: `memory (PSS) of the processes that serve one root of 100,000 files beside ${NEIGHBOURS} more, mounted and not used, and after find has walked it; overlayfs has none`,
+  what: `memory (PSS) of the processes that serve one root of 100,000 files beside ${NEIGHBOURS} more, mounted and not used, and after find has walked it, each time two seconds later; overlayfs has none`,
   meaning: 'what each container costs that is only there',
   durability: 'nothing is written',
   variants: [{ name: 'idle', ready: 'own' }, { name: 'after find', ready: 'own' }],
@@ -40,6 +43,7 @@ export const engineMemory: Scenario = {
     await root.mount();
     try {
       if (variant.name === 'after find') await driver.run(['run', 'find', root.path, '-ls'], signal);
+      await sleep(SETTLE_MS);
       return { value: pssBytes(root.processes?.() ?? []), work: {} };
     } finally {
       await root.unmount();

@@ -243,6 +243,8 @@ public:
     PrivateArea& area() { return area_; }
     int fuse() const { return fuse_; }
     void drop_caches();
+    /// Takes the tree out of this process's page tables; it stays in the page cache.
+    void give_back_tree_pages() const { tree_.drop_pages(); }
     // An xattr of the file changed: what is known of its ACLs is read again.
     void note_acl_change(const Node& node);
     // Tells the kernel to ask for the attributes again.

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "private/settings.h"
+#include "session/code_pages.h"
 #include "session/handover.h"
 #include "session/upgrade_request.h"
 
@@ -60,6 +61,7 @@ std::optional<int> Upgrades::wait_for(pid_t worker, Errands& errands) {
         if (ended < 0 && errno == ECHILD) return 0;
         std::vector<pollfd> wait{{pidfd.get(), POLLIN, 0}, {signals_.get(), POLLIN, 0}};
         errands.watch(wait);
+        give_back_code_pages();
         // Without a pidfd (no descriptors left) the worker is looked after every tenth of a second.
         (void)::poll(wait.data(), wait.size(), !pidfd.valid() ? 100 : parts_.takeover.previous.valid() ? kProbationSeconds * 1000 : -1);
         end_probation_in_time();

@@ -12,6 +12,7 @@
 #include "control/control_server.h"
 #include "session/confine.h"
 #include "session/engine.h"
+#include "session/code_pages.h"
 #include "session/patience.h"
 
 namespace templatefs {
@@ -19,6 +20,9 @@ namespace {
 
 // So many requests are served before the control socket is looked at.
 constexpr int kBatch = 256;
+
+// A worker that has had nothing to do for so long gives back what it can map again.
+constexpr int kRestAfterMs = 1000;
 
 Result<void> watch(int epoll, int fd) {
     epoll_event event{};
@@ -88,6 +92,7 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
     if (session.initialized()) TRY(session.request_resend());
 
     Patience patience;
+    bool has_worked = true;
     for (;;) {
         for (int served = 0; served < kBatch;) {
             Session::Step step = TRY(session.step());
@@ -99,6 +104,7 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
             if (step == Session::Step::Served) {
                 if (patience.was_idle()) patience.found(monotonic_ns());
                 served++;
+                has_worked = true;
             } else if (patience.look_again(monotonic_ns())) {
                 ::sched_yield();
             } else {
@@ -112,8 +118,13 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
             ready.reset();
         }
         epoll_event events[16];
-        int count = ::epoll_wait(epoll.get(), events, 16, -1);
+        int count = ::epoll_wait(epoll.get(), events, 16, has_worked ? kRestAfterMs : -1);
         if (count < 0 && errno != EINTR) return Errno::last();
+        if (count == 0) {
+            root.give_back_tree_pages();
+            give_back_code_pages();
+            has_worked = false;
+        }
         for (int i = 0; i < count; i++) {
             int fd = events[i].data.fd;
             if (fd == parts.device.get()) continue;
