@@ -61,8 +61,9 @@ export async function checkContainer(
   try {
     const file = readContainerFile(paths.containerFile(name));
     if (file === undefined) {
-      // It may have been destroyed since the list was made.
-      if (catalog.container(name) === undefined) return { problems: [], ...NOTHING };
+      // It may have been destroyed since the list was made, or is being; if that was cut, the next command that writes ends it.
+      const isBeingDestroyed = catalog.journal().some(({ subject }) => subject === name);
+      if (isBeingDestroyed || catalog.container(name) === undefined) return { problems: [], ...NOTHING };
       return { problems: [problem('its private area is missing', `restore it from a backup, or: templatefs destroy ${name}`)], ...NOTHING };
     }
     if (brokenTrees.has(file.tree)) return { problems: [problem(`its tree ${file.tree} is broken`, 'mend the tree')], ...NOTHING };
