@@ -1,0 +1,59 @@
+import { existsSync } from 'node:fs';
+import { HeldLocks, type HeldLock } from '../catalog/lock.js';
+import { TemplatefsError } from '../core/errors.js';
+import type { IdMaps } from '../core/id-map.js';
+import { lock, openForWriting, type ServiceContext } from './context.js';
+import { findContainer, lockSubject } from './find-record.js';
+import { mountLocked } from './mount-container.js';
+import { umountLocked } from './umount-container.js';
+
+/** A container that is mounted for as long as `use` is held. */
+export interface EnteredContainer {
+  readonly root: string;
+  readonly use: HeldLock;
+  readonly ids: IdMaps | null;
+}
+
+/** A host name made of a container's name, which may hold characters that a host name may not. */
+export function hostnameOf(name: string): string {
+  return name.replaceAll(/[^A-Za-z0-9_.-]/g, '-').slice(0, 63);
+}
+
+/** Mounts if need be. The lock `use` keeps others from unmounting; that of the container is not held while it runs. */
+export async function enterContainer(context: ServiceContext, name: string): Promise<EnteredContainer> {
+  using opened = await openForWriting(context);
+  const { catalog } = opened;
+  findContainer(catalog, name);
+  using locks = new HeldLocks();
+  locks.hold(await lockSubject(context, catalog, 'container', name));
+  findContainer(catalog, name);
+  const use = await lock(context, { name: `use-${name}`, what: `container ${name}`, mode: 'shared' });
+  try {
+    const { root, ids } = await mountLocked(context, { name, temporary: true });
+    return { root, use, ids };
+  } catch (error) {
+    use.release();
+    throw error;
+  }
+}
+
+/** The last one out unmounts what was mounted for the time only; also after an interrupt. */
+export async function leaveContainer(context: ServiceContext, name: string): Promise<void> {
+  if (!existsSync(context.paths.temporaryMount(name))) return;
+  // Without the signal: cleaning up goes on after an interrupt.
+  const patient: ServiceContext = {
+    paths: context.paths,
+    ...(context.onNotice !== undefined && { onNotice: context.onNotice }),
+  };
+  try {
+    using opened = await openForWriting(patient);
+    using locks = new HeldLocks();
+    locks.hold(await lockSubject({ ...patient, waitMs: 30_000 }, opened.catalog, 'container', name));
+    locks.hold(await lock(patient, { name: `use-${name}`, what: `container ${name}`, mode: 'exclusive', waitMs: 0 }));
+    if (existsSync(context.paths.temporaryMount(name))) await umountLocked(patient, name, false);
+  } catch (error) {
+    // Another command uses the container: it stays mounted for that one.
+    if (error instanceof TemplatefsError && error.code === 'BUSY') return;
+    throw error;
+  }
+}
