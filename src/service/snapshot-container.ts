@@ -1,5 +1,6 @@
 import { copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Catalog } from '../catalog/catalog.js';
 import { HeldLocks } from '../catalog/lock.js';
 import { formatContainerFile, readContainerFile, type ContainerFile } from '../catalog/container-file.js';
 import { formatSnapshotFile, type SnapshotFile } from '../catalog/snapshot-file.js';
@@ -64,15 +65,26 @@ function nextId(ids: readonly string[], prefix: string): string {
  * @throws USAGE, CONTAINER_NOT_FOUND, SNAPSHOT_EXISTS, BUSY, NO_SPACE, STORE_NOT_WRITABLE, IO_ERROR, INTEGRITY, ENGINE_FAILED, INTERRUPTED
  */
 export async function snapshotContainer(context: ServiceContext, options: SnapshotOptions): Promise<SnapshotFile> {
-  const { paths, signal } = context;
-  const { container, purpose = 'user' } = options;
   if (options.id !== undefined) checkSnapshotId(options.id);
+  return withContainer(context, options.container, (catalog) => snapshotLocked(context, catalog, options));
+}
+
+/** Does `work` with the lock of a container. */
+async function withContainer<Value>(context: ServiceContext, container: string, work: (catalog: Catalog) => Promise<Value>): Promise<Value> {
   using opened = await openForWriting(context);
   const { catalog } = opened;
   findContainer(catalog, container);
   using locks = new HeldLocks();
   locks.hold(await lockSubject(context, catalog, 'container', container));
   findContainer(catalog, container);
+  return await work(catalog);
+}
+
+/** {@link snapshotContainer} for a caller that holds the container's lock. */
+export async function snapshotLocked(context: ServiceContext, catalog: Catalog, options: SnapshotOptions): Promise<SnapshotFile> {
+  const { paths, signal } = context;
+  const { container, purpose = 'user' } = options;
+  using locks = new HeldLocks();
   const ids = snapshotIds(paths, container);
   const id = options.id ?? nextId(ids, purpose === 'user' ? 'snap' : checkSnapshotId(purpose));
   if (ids.includes(id)) {
@@ -106,12 +118,11 @@ export interface SnapshotName {
 
 /** Removes a snapshot. @throws CONTAINER_NOT_FOUND, SNAPSHOT_NOT_FOUND, BUSY, STORE_NOT_WRITABLE, FAILED */
 export async function removeSnapshot(context: ServiceContext, { container, id }: SnapshotName): Promise<SnapshotName> {
-  const { paths } = context;
-  using opened = await openForWriting(context);
-  const { catalog } = opened;
-  findContainer(catalog, container);
-  using locks = new HeldLocks();
-  locks.hold(await lockSubject(context, catalog, 'container', container));
+  return withContainer(context, container, (catalog) => removeSnapshotLocked(context, catalog, { container, id }));
+}
+
+/** {@link removeSnapshot} for a caller that holds the container's lock. */
+export async function removeSnapshotLocked({ paths }: ServiceContext, catalog: Catalog, { container, id }: SnapshotName): Promise<SnapshotName> {
   findSnapshot(paths, container, id);
   await journaled(paths, catalog, 'remove-snapshot', container, (entry) => {
     moveFolder(paths.privateArea(`${container}@${id}`), trashSnapshot(paths, entry), paths.snapshots(container));
@@ -132,13 +143,13 @@ export interface RestoredContainer extends SnapshotName {
  *   IO_ERROR, INTEGRITY, ENGINE_FAILED, INTERRUPTED
  */
 export async function restoreSnapshot(context: ServiceContext, { container, id }: SnapshotName): Promise<RestoredContainer> {
+  return withContainer(context, container, (catalog) => restoreLocked(context, catalog, { container, id }));
+}
+
+/** {@link restoreSnapshot} for a caller that holds the container's lock. */
+export async function restoreLocked(context: ServiceContext, catalog: Catalog, { container, id }: SnapshotName): Promise<RestoredContainer> {
   const { paths, signal } = context;
-  using opened = await openForWriting(context);
-  const { catalog } = opened;
-  findContainer(catalog, container);
   using locks = new HeldLocks();
-  locks.hold(await lockSubject(context, catalog, 'container', container));
-  findContainer(catalog, container);
   findSnapshot(paths, container, id);
   const then = requireContainerFile(paths, `${container}@${id}`);
   locks.hold(await lockSubject(context, catalog, 'template', then.template, 'shared'));
