@@ -13,6 +13,7 @@ import { infoCommand } from './commands/info.js';
 import { listCommand } from './commands/list.js';
 import { mountCommand } from './commands/mount.js';
 import { installCommand, localinstallCommand, removeCommand, updateCommand } from './commands/packages.js';
+import { cleanCommand, fetchCommand, statusCommand } from './commands/package-queries.js';
 import { quotaCommand } from './commands/quota.js';
 import { statsCommand } from './commands/stats.js';
 import { templateCommand } from './commands/template.js';
@@ -75,6 +76,9 @@ function buildProgram(host: CommandHost): Command {
     updateCommand,
     removeCommand,
     localinstallCommand,
+    statusCommand,
+    fetchCommand,
+    cleanCommand,
     listCommand,
     infoCommand,
     diffCommand,

@@ -232,7 +232,8 @@ export async function changePackages(context: ServiceContext, options: ChangePac
       const downloadBytes = plan.downloads.filter((file) => !host.cache.has(file)).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       if (options.dryRun === true || isDone(plan, options)) return result(plan.changes, { downloadBytes });
       const fetched = await timer.time('download', () => fetchPackages(host, plan.downloads));
-      const { operation, templates = [], packages = [], groups = [], files = [] } = options;
+      const { operation, packages = [], groups = [], files = [] } = options;
+      const templates = apps.map((definition) => definition.name);
       const begun = await timer.time('snapshot', () => PackageTransaction.begin(context, { container: name, operation, request: { templates, packages, groups, files } }));
       transaction = begun;
       await carryOut(work, place, host, request, plan, fetched);

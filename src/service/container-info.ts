@@ -1,3 +1,4 @@
+import { appsOf } from '../catalog/apps-of-container.js';
 import { readContainerFile } from '../catalog/container-file.js';
 import { formatIdRange } from '../core/id-map.js';
 import type { SharedPaths } from '../core/shared-paths.js';
@@ -60,7 +61,7 @@ export async function containerInfo(context: ServiceContext, name: string): Prom
     state: engine === null ? 'stopped' : 'mounted',
     root: engine?.mountpoint ?? null,
     engineVersion: engine?.version ?? null,
-    apptemplates: [],
+    apptemplates: file === undefined ? [] : appsOf(file).map(({ template }) => template),
     privateBytes: sums.allocatedBytes,
     privateFiles: sums.files,
     links: sums.links,

@@ -28,6 +28,7 @@ function infoText(info: ContainerInfo): string {
   return formatFields([
     ['name', info.name],
     ['ostemplate', info.ostemplate],
+    ['app templates', info.apptemplates.length === 0 ? null : info.apptemplates.join(', ')],
     ['state', info.state],
     ['root', info.root],
     ['engine', info.enginePid === null ? null : `${info.engineVersion ?? 'unknown version'}, pid ${info.enginePid}, ${info.engineRestarts ?? 'unknown'} restarts`],

@@ -1,0 +1,56 @@
+import { Command } from 'commander';
+import { formatSize } from '../../core/sizes.js';
+import { collect, examples, type CommandHost } from '../command-host.js';
+import { EXIT_STATUS } from '../exit-codes.js';
+
+export function statusCommand(host: CommandHost): Command {
+  return new Command('status')
+    .description('which packages of a container are out of date (exit status 3 if there are any)')
+    .argument('<ct>', 'the container')
+    .option('--cached', 'do not ask the mirrors: by the metadata that are there')
+    .addHelpText('after', examples('templatefs status c1', 'templatefs status c1 --json'))
+    .action((name: string, options: { readonly cached?: boolean }, command: Command) =>
+      host.run(command, async (session) => {
+        const { packageStatus } = await import('../../service/package-status.js');
+        const status = await packageStatus(session.context, { name, maxAgeMs: options.cached === true ? Infinity : 0 });
+        session.result(status, ({ outdated, upToDate }) =>
+          upToDate ? `${name}: up to date\n` : `${name}: ${outdated.length} packages out of date\n${outdated.map((one) => `  ${one.name} ${one.from ?? ''} -> ${one.to ?? ''}\n`).join('')}`,
+        );
+        return status.upToDate ? 0 : EXIT_STATUS.PARTIAL;
+      }),
+    );
+}
+
+export function fetchCommand(host: CommandHost): Command {
+  return new Command('fetch')
+    .description('download ahead what containers of an OS template need, for hosts without a network')
+    .argument('<ostemplate>', 'an OS template of the store')
+    .argument('[apptemplate...]', 'app templates')
+    .option('-p, --package <name>', 'a package (again for more)', collect)
+    .addHelpText('after', examples('templatefs fetch debian-12-x86_64 php nginx', 'templatefs fetch debian-12-x86_64 -p curl'))
+    .action((template: string, apps: string[], options: { readonly package?: string[] }, command: Command) =>
+      host.run(command, async (session) => {
+        const { fetchAhead } = await import('../../service/fetch-ahead.js');
+        const done = await fetchAhead(session.context, { template, apps, packages: options.package ?? [] });
+        session.result(done, ({ packages, bytes, downloadedBytes }) => `${packages} packages (${formatSize(bytes)}) are in the cache; downloaded: ${formatSize(downloadedBytes)}\n`);
+        return 0;
+      }),
+    );
+}
+
+export function cleanCommand(host: CommandHost): Command {
+  return new Command('clean')
+    .description('remove downloaded packages from the cache; containers keep what they have')
+    .option('--metadata', 'also metadata of repositories')
+    .addHelpText('after', examples('templatefs clean', 'templatefs clean --metadata'))
+    .action((options: { readonly metadata?: boolean }, command: Command) =>
+      host.run(command, async (session) => {
+        const { requireRoot } = await import('../../service/context.js');
+        const { PackageCache } = await import('../../packages/package-cache.js');
+        requireRoot('change a store');
+        const done = new PackageCache(session.context.paths).clean({ metadata: options.metadata === true });
+        session.result(done, ({ files, bytes }) => `removed ${files} files, ${formatSize(bytes)}\n`);
+        return 0;
+      }),
+    );
+}

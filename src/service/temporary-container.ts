@@ -1,0 +1,38 @@
+import { randomBytes } from 'node:crypto';
+import { processStart } from '../catalog/process-identity.js';
+import { TemplatefsError } from '../core/errors.js';
+import { openForReading, type ServiceContext } from './context.js';
+import { createContainer } from './create-container.js';
+import { destroyContainer } from './destroy-container.js';
+
+/** A container that a command makes for itself: `temporary-PID-START-RANDOM`. Making one costs some milliseconds. */
+const NAME = /^temporary-([0-9]+)-([0-9]+)-[0-9a-f]+$/;
+
+async function removeStale(context: ServiceContext): Promise<void> {
+  const names = (() => {
+    using opened = openForReading(context);
+    return opened.catalog.containers().map(({ name }) => name);
+  })();
+  for (const name of names) {
+    const match = NAME.exec(name);
+    if (match?.[1] === undefined || processStart(Number(match[1])) === match[2]) continue;
+    try {
+      await destroyContainer(context, { name, force: true });
+    } catch (error) {
+      if (!(error instanceof TemplatefsError)) throw error; // another command does the same
+    }
+  }
+}
+
+/** Does `work` with a container of its own, which is gone afterwards. What killed commands left of this kind goes too. */
+export async function withTemporaryContainer<Result>(context: ServiceContext, template: string, work: (name: string) => Promise<Result>): Promise<Result> {
+  await removeStale(context);
+  const name = `temporary-${process.pid}-${processStart(process.pid) ?? '0'}-${randomBytes(4).toString('hex')}`;
+  await createContainer(context, { name, template });
+  try {
+    return await work(name);
+  } finally {
+    // Without the signal: cleaning up goes on after an interrupt.
+    await destroyContainer({ paths: context.paths, waitMs: 30_000 }, { name, force: true });
+  }
+}
