@@ -1,5 +1,6 @@
 import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
+import { withApps } from '../catalog/apps-of-container.js';
 import { formatContainerFile } from '../catalog/container-file.js';
 import { HeldLocks } from '../catalog/lock.js';
 import { makeFolder, syncFolder, writeFileDurably } from '../store/write-file-durably.js';
@@ -13,6 +14,7 @@ import { openForWriting, type ServiceContext } from './context.js';
 import { checkLimit } from './container-quota.js';
 import { findTemplate, lockSubject } from './find-record.js';
 import { draftArea, journaled, moveFolder } from './journal.js';
+import { templateApps } from './template-apps.js';
 
 export interface CreateContainerOptions {
   readonly name: string;
@@ -71,7 +73,7 @@ export async function createContainer(
     chmodSync(join(draft, 'root'), 0o755);
     writeFileDurably(
       join(draft, 'container'),
-      formatContainerFile({
+      formatContainerFile(withApps({
         name,
         template: template.name,
         tree: template.tree,
@@ -81,7 +83,7 @@ export async function createContainer(
         ...(options.quotaSizeBytes !== undefined && { quotaSizeBytes: options.quotaSizeBytes }),
         ...(options.quotaInodes !== undefined && { quotaInodes: options.quotaInodes }),
         other: [],
-      }),
+      }, templateApps(template).apps)),
     );
     syncFolder(draft);
     context.signal?.throwIfAborted();

@@ -2,12 +2,14 @@ import { Command } from 'commander';
 import { sharedPathsOption } from '../../core/shared-paths.js';
 import { formatSize } from '../../core/sizes.js';
 import type { AddedTemplate } from '../../service/add-template.js';
-import { collect, examples, type CommandHost } from '../command-host.js';
+import { collect, examples, parseNames, type CommandHost } from '../command-host.js';
 import { formatFields, formatTable, sharedPathsOwner } from '../output.js';
 
 interface CreateOptions {
   readonly flavor?: string[];
   readonly sharedPath?: string[];
+  readonly apptemplate?: string[];
+  readonly as?: string;
   readonly refresh?: boolean;
 }
 
@@ -28,11 +30,19 @@ function addCreate(template: Command, host: CommandHost): void {
     .description('make a template from its definition, with the real bootstrap tool')
     .argument('<name>', 'name of a definition')
     .option('--flavor <flavor>', 'a flavor of the definition (may be given several times)', collect)
+    .option('--apptemplate <names>', 'a template of this one with app templates installed (with commas between them); NAME is made first if need be', collect)
+    .option('--as <name>', 'with --apptemplate: name of the new template instead of NAME-APP')
     .option('--refresh', 'make a new version of a template that is there')
     .option('--shared-path <path>', 'share open files below this folder between containers (again for more; none: no folder)', collect)
-    .addHelpText('after', examples('templatefs template create debian-12-x86_64', 'templatefs template create debian-12-x86_64 --refresh'))
+    .addHelpText('after', examples('templatefs template create debian-12-x86_64', 'templatefs template create debian-12-x86_64 --apptemplate php,nginx', 'templatefs template create debian-12-x86_64 --refresh'))
     .action((name: string, options: CreateOptions, command: Command) =>
       host.run(command, async (session) => {
+        const apps = parseNames(options.apptemplate);
+        if (apps.length > 0) {
+          const { createWithAppTemplates } = await import('../../service/create-with-app-templates.js');
+          session.result(await createWithAppTemplates(session.context, { name, flavors: options.flavor ?? [], apps, refresh: options.refresh === true, ...(options.as !== undefined && { as: options.as }) }), addedText);
+          return 0;
+        }
         const { createTemplate } = await import('../../service/create-template.js');
         const shared = sharedPathsOption(options.sharedPath);
         const added = await createTemplate(session.context, {

@@ -15,6 +15,7 @@ import {
   type PackageRequest,
   type PackageSource,
 } from '../package-manager.js';
+import { SECRET_PATHS } from '../secrets.js';
 import { aptMetadata, debianArchitecture, refreshApt, type RepositoryMetadata } from './apt-metadata.js';
 import { aptErrors, archiveName, listName, parseSimulation, type AptChange } from './apt-output.js';
 import { PackageIndex, reachable, type IndexedPackage } from './package-index.js';
@@ -260,10 +261,7 @@ const STEP = /^(Unpacking|Setting up|Removing) [a-z0-9]/;
 
 export const aptDriver: PackageManagerDriver = {
   name: 'apt',
-  secretPaths: [
-    '/etc/machine-id', '/var/lib/dbus/machine-id', '/var/lib/systemd/random-seed', '/var/lib/systemd/credential.secret',
-    '/etc/ssh/ssh_host_*', '/etc/ssl/private/*', '/etc/ssl/certs/ssl-cert-snakeoil.pem', '/etc/bind/rndc.key', '/etc/mysql/debian.cnf',
-  ],
+  secretPaths: SECRET_PATHS,
   refresh: (host, source, { maxAgeMs }) => refreshApt(host, source, maxAgeMs),
   installed,
   plan,
