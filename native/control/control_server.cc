@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <ctime>
 #include <utility>
 
 #include "control/version.h"
@@ -15,6 +16,13 @@ namespace templatefs {
 namespace {
 
 constexpr size_t kMaxConnections = 32;
+constexpr uint64_t kLongestFreeze = 60;  // seconds
+
+int64_t monotonic_ms() {
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+}
 
 }  // namespace
 
@@ -67,10 +75,11 @@ void ControlServer::ready(int fd) {
         if (size <= 0) {
             if (fd == stop_client_) stop_client_ = -1;
             if (fd == dropping_.client) dropping_.client = -1;
+            if (fd == freezing_client_) freezing_client_ = -1;
             connections_.erase(fd);
             return;
         }
-        if (fd == stop_client_ || fd == dropping_.client) continue;  // it has said what it wants
+        if (fd == stop_client_ || fd == dropping_.client || fd == freezing_client_) continue;  // it has said what it wants
         switch (found->second.reader.feed({buffer, static_cast<size_t>(size)})) {
             case FrameReader::State::Incomplete:
                 continue;
@@ -99,6 +108,7 @@ std::string ControlServer::answer(std::string_view body, int fd) {
         if (fields.size() > 2 || (fields.size() == 2 && fields[1] != "force")) return error_frame("USAGE", "stop [force]");
         return stop(fields.size() == 2, fd);
     }
+    if (verb == "freeze") return freeze(fields.size() == 2 ? fields[1] : "", fd);
     if (verb == "quota") return quota(std::span(fields).subspan(1));
     if (verb == "broken") return broken(std::span(fields).subspan(1), fd);
     if (verb == "sound") return sound(std::span(fields).subspan(1));
@@ -262,6 +272,27 @@ std::string ControlServer::status() {
         if (count != 0) frame.field(std::string("op.") + std::string(info.name), count);
     }
     return frame.take();
+}
+
+std::string ControlServer::freeze(std::string_view seconds, int fd) {
+    const auto wanted = parse_limit(seconds);
+    if (!wanted || *wanted < 1 || *wanted > kLongestFreeze) return error_frame("USAGE", "freeze SECONDS, at most 60");
+    if (frozen_ms() >= 0) return error_frame("BUSY", "another command has it frozen");
+    const std::string reply = FrameWriter().field("ok").take();
+    if (::send(fd, reply.data(), reply.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(reply.size()))
+        return error_frame("FAILED", std::strerror(errno));
+    freezing_client_ = fd;
+    frozen_until_ = monotonic_ms() + static_cast<int64_t>(*wanted) * 1000;
+    return {};
+}
+
+int ControlServer::frozen_ms() {
+    if (freezing_client_ < 0) return -1;
+    const int64_t left = frozen_until_ - monotonic_ms();
+    if (left > 0) return static_cast<int>(left);
+    // It sees by this that the time is over.
+    connections_.erase(std::exchange(freezing_client_, -1));
+    return -1;
 }
 
 void ControlServer::ended() {

@@ -36,6 +36,8 @@ public:
     void holder_answered();
     // The connection is gone: whoever asked for that hears of it.
     void ended();
+    // Milliseconds for which no request may be served, as a client wants the private area to stay as it is; -1: none wants it.
+    int frozen_ms();
 
 private:
     struct Connection {
@@ -48,6 +50,7 @@ private:
     std::string status();
     std::string quota(std::span<const std::string_view> changes);
     std::string stop(bool force, int fd);
+    std::string freeze(std::string_view seconds, int fd);
     std::string broken(std::span<const std::string_view> objects, int fd);
     std::string sound(std::span<const std::string_view> objects);
     // false, with errno, if the holder could not be asked.
@@ -67,6 +70,10 @@ private:
     uint32_t errands_ = 0;  // number of the last one
     uint32_t stopping_ = 0;  // number of the errand; 0: none
     int stop_client_ = -1;
+
+    // A client as long as whose connection is open nothing changes.
+    int freezing_client_ = -1;
+    int64_t frozen_until_ = 0;  // milliseconds of the monotonic clock
 
     // A client that waits for pages to be dropped.
     struct Dropping {

@@ -9,7 +9,7 @@
 #include <csignal>
 #include <ctime>
 
-#include "mount/engine_request.h"
+#include "control/engine_request.h"
 #include "mount/mount_table.h"
 #include "mount/process_identity.h"
 #include "private/area.h"

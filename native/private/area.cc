@@ -37,19 +37,31 @@ std::string boot_id() {
     return id;
 }
 
+// private/<ct>, or private/.snapshots/<ct>/<id> for `ct@id`.
+Result<UniqueFd> open_named(int store, const std::string& area) {
+    UniqueFd folder = TRY(open_at(store, "private", O_RDONLY | O_DIRECTORY));
+    const size_t at = area.find('@');
+    const std::string container = area.substr(0, at);
+    if (!is_container_name(container)) return Errno(ENOENT);
+    if (at == std::string::npos) return open_at(folder.get(), container.c_str(), O_RDONLY | O_DIRECTORY);
+    const std::string id = area.substr(at + 1);
+    if (!is_container_name(id)) return Errno(ENOENT);
+    folder = TRY(open_at(folder.get(), ".snapshots", O_RDONLY | O_DIRECTORY));
+    folder = TRY(open_at(folder.get(), container.c_str(), O_RDONLY | O_DIRECTORY));
+    return open_at(folder.get(), id.c_str(), O_RDONLY | O_DIRECTORY);
+}
+
 }  // namespace
 
 InodeName::InodeName(uint64_t ino) { std::snprintf(text, sizeof text, "%08" PRIx64, ino); }
 
 Result<PrivateArea> PrivateArea::open(int store, const std::string& container) {
-    UniqueFd all = TRY(open_at(store, "private", O_RDONLY | O_DIRECTORY));
-    return open_base(TRY(open_at(all.get(), container.c_str(), O_RDONLY | O_DIRECTORY)));
+    return open_base(TRY(open_named(store, container)));
 }
 
 Result<PrivateArea> PrivateArea::open_to_look(int store, const std::string& container) {
-    UniqueFd all = TRY(open_at(store, "private", O_RDONLY | O_DIRECTORY));
     PrivateArea area;
-    area.base_ = TRY(open_at(all.get(), container.c_str(), O_RDONLY | O_DIRECTORY));
+    area.base_ = TRY(open_named(store, container));
     area.settings_ = TRY(read_settings(area.base()));
     auto root = open_at(area.base(), "root", O_RDONLY | O_DIRECTORY);
     auto inodes = open_at(area.base(), "inodes", O_RDONLY | O_DIRECTORY);

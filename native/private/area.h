@@ -31,7 +31,7 @@ struct StoredUsage {
 // The folders of one private area, opened; nothing here knows about trees or mounts.
 class PrivateArea {
 public:
-    // ENOENT when there is no such container. Makes folders that are missing. Does not lock.
+    // `container` is its name, or `CT@ID` for one of its snapshots. ENOENT when there is no such one. Makes folders that are missing. Does not lock.
     static Result<PrivateArea> open(int store, const std::string& container);
     // The same for those that only look, also on a disk that is full or read-only: makes nothing.
     static Result<PrivateArea> open_to_look(int store, const std::string& container);

@@ -93,8 +93,16 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
 
     Patience patience;
     bool has_worked = true;
+    bool watched = true;
     for (;;) {
-        for (int served = 0; served < kBatch;) {
+        // A client of the control socket wants the private area to stay as it is: requests wait.
+        const int frozen_ms = control.frozen_ms();
+        if (watched == (frozen_ms >= 0)) {
+            if (watched) TRY(checked_void(::epoll_ctl(epoll.get(), EPOLL_CTL_DEL, parts.device.get(), nullptr)));
+            else TRY(watch(epoll.get(), parts.device.get()));
+            watched = !watched;
+        }
+        for (int served = 0; watched && served < kBatch;) {
             Session::Step step = TRY(session.step());
             if (step == Session::Step::Ended) {
                 root.finish();
@@ -118,9 +126,10 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
             ready.reset();
         }
         epoll_event events[16];
-        int count = ::epoll_wait(epoll.get(), events, 16, has_worked ? kRestAfterMs : -1);
+        const int rest_ms = has_worked ? kRestAfterMs : -1;
+        int count = ::epoll_wait(epoll.get(), events, 16, watched ? rest_ms : frozen_ms);
         if (count < 0 && errno != EINTR) return Errno::last();
-        if (count == 0) {
+        if (count == 0 && watched) {
             root.give_back_tree_pages();
             give_back_code_pages();
             has_worked = false;

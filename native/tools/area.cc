@@ -12,12 +12,15 @@
 #include "inode/recount.h"
 #include "private/area.h"
 #include "private/host_quota.h"
+#include "tools/area_copy_command.h"
 #include "tools/options.h"
 
 namespace templatefs {
 namespace {
 
-constexpr char kUsage[] = "area make DIR | area remove DIR | area quota --store DIR --container CT [--size BYTES|none]";
+constexpr char kUsage[] =
+    "area make DIR | area remove DIR | area exchange DIR DIR | area copy --store DIR --container CT[@ID] --to DIR"
+    " | area quota --store DIR --container CT [--size BYTES|none]";
 
 int fail_with(Errno error, const char* what, const char* name) {
     return fail(kExitFailed, failure_code(error, "FAILED"), "cannot %s %s: %s", what, name, errno_text(error));
@@ -42,6 +45,12 @@ int make_or_remove(bool make, const char* path) {
     auto done = make ? make_area_folder(parent.value().get(), name.c_str())
                      : remove_area_subvolume(parent.value().get(), name.c_str());
     return done.ok() ? int{kExitOk} : fail_with(done.error(), what, path);
+}
+
+// In one step each is where the other was.
+int exchange(const char* one, const char* other) {
+    if (::renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) == 0) return kExitOk;
+    return fail_with(Errno::last(), "exchange it with another folder:", one);
 }
 
 int show_quota(Options& options) {
@@ -92,6 +101,8 @@ int show_quota(Options& options) {
 int run_area(int argc, char** argv) {
     if (argc == 2 && std::strcmp(argv[0], "make") == 0) return make_or_remove(true, argv[1]);
     if (argc == 2 && std::strcmp(argv[0], "remove") == 0) return make_or_remove(false, argv[1]);
+    if (argc == 3 && std::strcmp(argv[0], "exchange") == 0) return exchange(argv[1], argv[2]);
+    if (argc >= 1 && std::strcmp(argv[0], "copy") == 0) return run_area_copy(argc - 1, argv + 1);
     if (argc >= 1 && std::strcmp(argv[0], "quota") == 0) {
         Options options(argc - 1, argv + 1);
         return show_quota(options);

@@ -76,6 +76,21 @@ function collect({ paths, treeSummary }: RebuildOptions): Findings {
       findings.problems.push({ name: `container ${name}`, problem: reason(error) });
     }
   }
+  for (const container of namesIn(paths.allSnapshots)) {
+    for (const id of namesIn(paths.snapshots(container))) {
+      const name = `${container}@${id}`;
+      try {
+        const file = readContainerFile(paths.containerFile(name));
+        if (file === undefined) throw new Error('there is no file `container` in it');
+        if (findings.templates.has(file.template)) continue;
+        // So that it can be restored.
+        findings.templates.set(file.template, recoverTemplate(file, treeSummary));
+        findings.lost.push({ name: `template ${file.template}`, lost: `its record is gone: its tree is that of snapshot ${name}; version, source, definition and shared paths are not known` });
+      } catch (error) {
+        findings.problems.push({ name: `snapshot ${name}`, problem: reason(error) });
+      }
+    }
+  }
   return findings;
 }
 

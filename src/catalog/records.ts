@@ -38,8 +38,6 @@ export interface TransactionRecord {
   readonly state: 'running' | 'done' | 'undone';
   /** JSON: templates and packages that were asked for. */
   readonly request: string;
-  /** Id of the snapshot from before; null when it was not taken yet, or is kept no more. */
-  readonly snapshot: string | null;
   /** JSON: what became of which package. */
   readonly changes: string;
   /** JSON: which paths it has changed, and what they were like afterwards. */
@@ -50,12 +48,21 @@ export interface TransactionRecord {
 }
 
 /** What a command is doing and cannot do in one step; the next command finishes or undoes it. */
-export type JournalOperation = 'create-container' | 'destroy-container' | 'add-template' | 'remove-template' | 'change-container';
+export type JournalOperation =
+  | 'create-container'
+  | 'clone-container'
+  | 'destroy-container'
+  | 'restore-container'
+  | 'add-snapshot'
+  | 'remove-snapshot'
+  | 'add-template'
+  | 'remove-template'
+  | 'change-container';
 
 export interface JournalEntry {
   readonly id: number;
   readonly operation: JournalOperation;
-  /** Name of the container or template. */
+  /** Name of the container (also of one whose snapshot it is) or template. */
   readonly subject: string;
   readonly pid: number;
   readonly pidStart: string;

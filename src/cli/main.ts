@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { TemplatefsError, diskError, errnoOf } from '../core/errors.js';
 import { examples, type CommandHost } from './command-host.js';
 import { catalogCommand } from './commands/catalog.js';
+import { cloneCommand } from './commands/clone.js';
 import { createCommand } from './commands/create.js';
 import { destroyCommand } from './commands/destroy.js';
 import { diffCommand } from './commands/diff.js';
@@ -15,6 +16,8 @@ import { mountCommand } from './commands/mount.js';
 import { installCommand, localinstallCommand, removeCommand, updateCommand } from './commands/packages.js';
 import { cleanCommand, fetchCommand, statusCommand } from './commands/package-queries.js';
 import { quotaCommand } from './commands/quota.js';
+import { restoreCommand } from './commands/restore.js';
+import { snapshotCommand } from './commands/snapshot.js';
 import { statsCommand } from './commands/stats.js';
 import { templateCommand } from './commands/template.js';
 import { umountCommand } from './commands/umount.js';
@@ -82,6 +85,9 @@ function buildProgram(host: CommandHost): Command {
     listCommand,
     infoCommand,
     diffCommand,
+    cloneCommand,
+    snapshotCommand,
+    restoreCommand,
     destroyCommand,
     quotaCommand,
     statsCommand,

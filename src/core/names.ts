@@ -16,6 +16,11 @@ export function checkContainerName(name: string): string {
   return checkName(name, 'container');
 }
 
+/** Returns `id` if it can name a snapshot. @throws USAGE */
+export function checkSnapshotId(id: string): string {
+  return checkName(id, 'snapshot');
+}
+
 /** Returns `name` if it can name a template. @throws USAGE */
 export function checkTemplateName(name: string): string {
   return checkName(name, 'template');

@@ -55,8 +55,17 @@ export class StorePaths {
   get locks(): string {
     return join(this.store, 'run', '.locks');
   }
-  privateArea(container: string): string {
-    return join(this.store, 'private', container);
+  /** By the name of a container, or `CT@ID` for one of its snapshots. */
+  privateArea(area: string): string {
+    const [container = '', id] = area.split('@');
+    return id === undefined ? join(this.store, 'private', container) : join(this.snapshots(container), id);
+  }
+  /** Copies of the private areas of containers: docs/snapshots.md. */
+  get allSnapshots(): string {
+    return join(this.store, 'private', '.snapshots');
+  }
+  snapshots(container: string): string {
+    return join(this.store, 'private', '.snapshots', container);
   }
   get privateAreas(): string {
     return join(this.store, 'private');
@@ -73,9 +82,9 @@ export class StorePaths {
   run(container: string): string {
     return join(this.store, 'run', container);
   }
-  /** The settings of one container, from which the catalog can be rebuilt. */
-  containerFile(container: string): string {
-    return join(this.store, 'private', container, 'container');
+  /** The settings of one container, from which the catalog can be rebuilt; of a snapshot `CT@ID` those of that time. */
+  containerFile(area: string): string {
+    return join(this.privateArea(area), 'container');
   }
   /** What the engine of a running container says about itself. */
   engineState(container: string): string {

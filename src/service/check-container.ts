@@ -44,7 +44,7 @@ function kept<Value>(first: Map<string, Value>, again: ReadonlyMap<string, Value
 }
 
 /**
- * Checks one container: its settings, its tree, and every entry of its private area. A container that is mounted changes
+ * Checks one container, or a snapshot `CT@ID` as if it were one: its settings, its tree, and every entry of its private area. A container that is mounted changes
  * meanwhile: what a first look finds wrong counts only if a second finds it, too.
  *
  * @throws ENGINE_FAILED, INTERRUPTED
@@ -56,19 +56,22 @@ export async function checkContainer(
   brokenTrees: ReadonlySet<string>,
 ): Promise<ContainerFindings> {
   const { paths, signal } = context;
-  const backup = 'restore its private area from a backup, or destroy it';
-  const problem = (text: string, repair = backup): StoreProblem => ({ kind: 'container', name, problem: text, repair });
+  const [container = '', id] = name.split('@');
+  const backup = id === undefined ? 'restore its private area from a backup, or destroy it' : `templatefs snapshot remove ${container} ${id}`;
+  const kind = id === undefined ? 'container' : 'snapshot';
+  const problem = (text: string, repair = backup): StoreProblem => ({ kind, name, problem: text, repair });
   try {
     const file = readContainerFile(paths.containerFile(name));
     if (file === undefined) {
+      if (id !== undefined && !existsSync(paths.privateArea(name))) return { problems: [], ...NOTHING };
       // It may have been destroyed since the list was made, or is being; if that was cut, the next command that writes ends it.
       const isBeingDestroyed = catalog.journal().some(({ subject }) => subject === name);
-      if (isBeingDestroyed || catalog.container(name) === undefined) return { problems: [], ...NOTHING };
+      if (id === undefined && (isBeingDestroyed || catalog.container(name) === undefined)) return { problems: [], ...NOTHING };
       return { problems: [problem('its private area is missing', `restore it from a backup, or: templatefs destroy ${name}`)], ...NOTHING };
     }
     if (brokenTrees.has(file.tree)) return { problems: [problem(`its tree ${file.tree} is broken`, 'mend the tree')], ...NOTHING };
     const problems: StoreProblem[] = [];
-    if (file.name !== name) problems.push(problem(`its file \`container\` names ${JSON.stringify(file.name)}`));
+    if (file.name !== container) problems.push(problem(`its file \`container\` names ${JSON.stringify(file.name)}`));
     if (!existsSync(paths.tree(file.tree))) return { problems: [...problems, problem(`its tree ${file.tree} is missing`, 'mend the tree')], ...NOTHING };
     let records = await scanPrivateArea(paths, name, signal, { keepGoing: true });
     let { entries, lost } = faults(context, records);
@@ -79,7 +82,7 @@ export async function checkContainer(
       lost = kept(lost, again.lost);
     }
     const named = [...entries].slice(0, MAX_NAMED);
-    const repair = `unmount it, then: templatefs verify --repair; what that leaves: remove the file in ${paths.privateArea(name)}/root, or restore it from a backup`;
+    const repair = id !== undefined ? `templatefs verify --repair; what that leaves: ${backup}` : `unmount it, then: templatefs verify --repair; what that leaves: remove the file in ${paths.privateArea(name)}/root, or restore it from a backup`;
     problems.push(...named.map(([path, why]) => problem(`${printableName(path)}: ${why}`, repair)));
     if (entries.size > named.length) problems.push(problem(`${entries.size - named.length} more entries are broken`, repair));
     const broken = records.filter(({ kind }) => kind === 'broken').length;

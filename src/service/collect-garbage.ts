@@ -8,7 +8,7 @@ import { removeGarbage, strangersInStaging, unmarkedObjects, unmarkedTrees, type
 import { formatObjectId } from '../store/object-id.js';
 import { lock, openForReading, openForWriting, requireRoot, type ServiceContext } from './context.js';
 import { findLeftovers } from './leftovers.js';
-import { markInUse, treesInUse, type Doubt } from './mark-in-use.js';
+import { areasInUse, markInUse, treesInUse, type Doubt } from './mark-in-use.js';
 import { noteObjectsChange, objectsGeneration } from './object-totals.js';
 
 export interface CollectOptions {
@@ -43,6 +43,8 @@ const PAUSE_MS = 120;
 
 interface Found {
   readonly marks: Marks;
+  /** The private areas that were looked at: mark-in-use.ts. */
+  readonly areas: ReadonlyMap<string, string>;
   readonly doubts: readonly Doubt[];
   /** Trees before objects: a tree without its objects would be a broken one. */
   readonly garbage: readonly Garbage[];
@@ -57,7 +59,7 @@ async function find(context: ServiceContext): Promise<Found> {
   const generation = objectsGeneration(opened.catalog);
   const marks: Marks = { trees: new Set(), objects: new Set() };
   const doubts: Doubt[] = [];
-  await markInUse(context, opened.catalog, marks, doubts);
+  const areas = await markInUse(context, opened.catalog, marks, doubts);
   const garbage = unmarkedTrees(paths, marks);
   let looked = 0;
   for await (const object of unmarkedObjects(paths, marks)) {
@@ -65,7 +67,7 @@ async function find(context: ServiceContext): Promise<Found> {
     garbage.push(object);
     onProgress?.({ step: 'looking for garbage', done: ++looked, unit: 'items' });
   }
-  return { marks, doubts, garbage, generation };
+  return { marks, areas, doubts, garbage, generation };
 }
 
 class Collection {
@@ -114,7 +116,7 @@ class Collection {
       locks.hold(await lock(this.#context, { name: 'store', what: 'the store', mode: 'exclusive' }));
       locks.hold(await lock(this.#context, { name: 'catalog', what: 'the catalog', mode: 'shared' }));
       using catalog = Catalog.open(paths, 'write');
-      if (!(await this.#stillHolds(catalog, found.marks, generation))) return false;
+      if (!(await this.#stillHolds(catalog, found, generation))) return false;
       if (isFirst) {
         noteObjectsChange(catalog);
         generation = objectsGeneration(catalog);
@@ -127,9 +129,10 @@ class Collection {
     return true;
   }
 
-  /** Under the lock nobody adds objects; whether somebody did since they were marked is seen here. */
-  async #stillHolds(catalog: Catalog, marks: Marks, generation: number): Promise<boolean> {
+  /** Under the lock nobody adds objects or copies a private area; whether somebody did since they were marked is seen here. */
+  async #stillHolds(catalog: Catalog, { marks, areas }: Found, generation: number): Promise<boolean> {
     if (objectsGeneration(catalog) !== generation) return false;
+    for (const [name, identity] of areasInUse(this.#context)) if (areas.get(name) !== identity) return false;
     const doubts: Doubt[] = [];
     const trees = await treesInUse(this.#context, catalog, doubts);
     return doubts.length === 0 && [...trees].every((tree) => marks.trees.has(tree));

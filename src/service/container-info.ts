@@ -9,6 +9,7 @@ import { quotaOf, type ContainerQuota } from './container-quota.js';
 import { openForReading, type ServiceContext } from './context.js';
 import { findContainer } from './find-record.js';
 import type { ContainerSummary } from './list-containers.js';
+import { snapshotIds } from './list-snapshots.js';
 import { privateSums } from './private-sums.js';
 import { containerSharedPaths, templateSharedPaths, type SharedPathsSource } from './shared-paths.js';
 
@@ -21,6 +22,8 @@ export interface ContainerInfo extends ContainerSummary {
   readonly privateFiles: number;
   /** Private entries whose content is shared. */
   readonly links: number;
+  /** Ids of its snapshots. */
+  readonly snapshots: readonly string[];
   /** The process that serves the root; null while it is stopped. */
   readonly enginePid: number | null;
   /** null for a container without limits. */
@@ -65,6 +68,7 @@ export async function containerInfo(context: ServiceContext, name: string): Prom
     privateBytes: sums.allocatedBytes,
     privateFiles: sums.files,
     links: sums.links,
+    snapshots: snapshotIds(paths, name),
     enginePid: engine?.worker ?? null,
     quota: hasQuota ? await quotaOf(context, name) : null,
     passthrough,

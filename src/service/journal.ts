@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { existsSync, renameSync } from 'node:fs';
+import { existsSync, renameSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Catalog } from '../catalog/catalog.js';
@@ -7,9 +7,10 @@ import { readContainerFile } from '../catalog/container-file.js';
 import { HeldLocks, acquireLock } from '../catalog/lock.js';
 import { isAlive } from '../catalog/process-identity.js';
 import type { JournalEntry, JournalOperation } from '../catalog/records.js';
+import { namesIn } from '../store/folder-names.js';
 import { readTemplateFile } from '../catalog/template-file.js';
 import { syncFolder } from '../store/write-file-durably.js';
-import { TemplatefsError, storeWriteError } from '../core/errors.js';
+import { TemplatefsError, errnoOf, storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { isSubvolume, removeSubvolume } from '../engine/area-folder.js';
 
@@ -33,6 +34,33 @@ export function draftArea(paths: StorePaths, entry: { id: number; subject: strin
 /** Where a private area is moved before it is removed. */
 export function trashArea(paths: StorePaths, entry: { id: number; subject: string }): string {
   return join(paths.privateAreas, `.trash-${entry.id}-${entry.subject}`);
+}
+
+/** Where a snapshot is put together. */
+export function draftSnapshot(paths: StorePaths, entry: { id: number; subject: string }): string {
+  return join(paths.snapshots(entry.subject), `.new-${entry.id}`);
+}
+
+/** Where a snapshot is moved before it is removed. */
+export function trashSnapshot(paths: StorePaths, entry: { id: number; subject: string }): string {
+  return join(paths.snapshots(entry.subject), `.trash-${entry.id}`);
+}
+
+/** Removes the folder of a container's snapshots if there is none left. */
+export function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch (error) {
+    if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(errnoOf(error) ?? '')) throw error;
+  }
+}
+
+/** Removes all snapshots of a container that is no more. */
+export async function removeSnapshots(paths: StorePaths, container: string): Promise<void> {
+  const folder = paths.snapshots(container);
+  // One by one: on btrfs each is a subvolume.
+  for (const name of namesIn(folder)) await removeFolder(join(folder, name));
+  removeIfEmpty(folder);
 }
 
 /**
@@ -64,11 +92,19 @@ async function settleContainer(paths: StorePaths, catalog: Catalog, entry: Pick<
   await removeFolder(trashArea(paths, entry));
   const name = entry.subject;
   const file = readContainerFile(paths.containerFile(name));
+  const row = catalog.container(name);
   if (file === undefined) {
+    if (!existsSync(paths.privateArea(name))) await removeSnapshots(paths, name);
     catalog.removeContainer(name);
-  } else if (catalog.container(name) === undefined && catalog.template(file.template) !== undefined) {
-    catalog.putContainer({ name, template: file.template, tree: file.tree, created: file.created, mountpoint: null });
+  } else if ((row?.tree !== file.tree || row.template !== file.template) && catalog.template(file.template) !== undefined) {
+    catalog.putContainer({ name, template: file.template, tree: file.tree, created: file.created, mountpoint: row?.mountpoint ?? null });
   }
+}
+
+async function settleSnapshots(paths: StorePaths, entry: Pick<JournalEntry, 'id' | 'subject'>): Promise<void> {
+  await removeFolder(draftSnapshot(paths, entry));
+  await removeFolder(trashSnapshot(paths, entry));
+  removeIfEmpty(paths.snapshots(entry.subject));
 }
 
 function settleTemplate(paths: StorePaths, catalog: Catalog, name: string): void {
@@ -80,15 +116,25 @@ function settleTemplate(paths: StorePaths, catalog: Catalog, name: string): void
 async function settle(paths: StorePaths, catalog: Catalog, entry: Pick<JournalEntry, 'id' | 'operation' | 'subject'>): Promise<void> {
   switch (entry.operation) {
     case 'create-container':
+    case 'clone-container':
     case 'destroy-container':
+    case 'restore-container':
       await settleContainer(paths, catalog, entry);
+      break;
+    case 'add-snapshot':
+    case 'remove-snapshot':
+      await settleSnapshots(paths, entry);
       break;
     case 'add-template':
     case 'remove-template':
       settleTemplate(paths, catalog, entry.subject);
       break;
-    case 'change-container':
+    case 'change-container': {
+      // Not at the top: it stands above what settling is for.
+      const { settleTransactions } = await import('./settle-transactions.js');
+      await settleTransactions({ paths }, catalog, entry.subject);
       break;
+    }
   }
   catalog.endJournal(entry.id);
 }
@@ -131,7 +177,7 @@ export function moveFolder(from: string, to: string, parent: string): void {
 
 /** The lock that guards what an operation changes. */
 function lockOf(operation: JournalOperation): 'container' | 'template' {
-  return operation.endsWith('container') ? 'container' : 'template';
+  return operation.endsWith('template') ? 'template' : 'container';
 }
 
 /**

@@ -9,7 +9,7 @@ import { removeRunFiles } from '../engine/clean-dead-engine.js';
 import { engineState } from '../engine/engine-state.js';
 import { staleStaging } from '../store/staging.js';
 import type { ServiceContext } from './context.js';
-import { removeFolder } from './journal.js';
+import { removeFolder, removeSnapshots } from './journal.js';
 
 /** Something that a killed command left, and how it is removed. */
 export interface Leftover {
@@ -57,8 +57,15 @@ function temporaries(folder: string): Leftover[] {
  * that was there before the journal was read, and is not in it, belongs to nobody.
  */
 function strayAreas({ paths }: ServiceContext, catalog: Catalog): Leftover[] {
-  const names = namesIn(paths.privateAreas).filter((name) => /^\.(?:new|trash)-\d+-/.test(name));
-  const known = new Set(catalog.journal().flatMap(({ id, subject }) => [`.new-${id}-${subject}`, `.trash-${id}-${subject}`]));
+  const ofSnapshots = namesIn(paths.allSnapshots).flatMap((container) =>
+    namesIn(paths.snapshots(container)).filter((name) => /^\.(?:new|trash)-\d+$/.test(name)).map((name) => `.snapshots/${container}/${name}`),
+  );
+  const names = [...namesIn(paths.privateAreas).filter((name) => /^\.(?:new|trash)-\d+-/.test(name)), ...ofSnapshots];
+  const known = new Set(
+    catalog.journal().flatMap(({ id, subject }) => [
+      `.new-${id}-${subject}`, `.trash-${id}-${subject}`, `.snapshots/${subject}/.new-${id}`, `.snapshots/${subject}/.trash-${id}`,
+    ]),
+  );
   return names
     .filter((name) => !known.has(name))
     .map((name) => {
@@ -71,13 +78,13 @@ function strayAreas({ paths }: ServiceContext, catalog: Catalog): Leftover[] {
 }
 
 /** Does `work` with the lock of a container that should not be there; not if it is there after all, or somebody is at it. */
-async function withoutContainer({ paths }: ServiceContext, catalog: Catalog, name: string, work: () => void): Promise<boolean> {
+async function withoutContainer({ paths }: ServiceContext, catalog: Catalog, name: string, work: () => void | Promise<void>): Promise<boolean> {
   try {
     using locks = new HeldLocks();
     locks.hold(await acquireLock({ paths, name: `container-${name}`, what: `container ${name}`, mode: 'exclusive', waitMs: 0 }));
     if (catalog.container(name) !== undefined || existsSync(paths.privateArea(name))) return false;
     if ((await engineState(paths, name)).state === 'mounted') return false;
-    work();
+    await work();
     return true;
   } catch (error) {
     if (error instanceof TemplatefsError && error.code === 'BUSY') return false;
@@ -93,13 +100,16 @@ function ofGoneContainers(context: ServiceContext, catalog: Catalog): Leftover[]
   const roots = namesIn(paths.roots).filter(isGone).map((name) =>
     leftover(paths.root(name), () => withoutContainer(context, catalog, name, () => { removeEmptyFolder(paths.root(name)); })),
   );
+  const snapshots = namesIn(paths.allSnapshots).filter(isGone).map((name) =>
+    leftover(paths.snapshots(name), () => withoutContainer(context, catalog, name, () => removeSnapshots(paths, name))),
+  );
   const locks = namesIn(paths.locks).flatMap((file) => {
     const name = /^(?:container|use)-(.*)$/.exec(file)?.[1];
     if (name === undefined || file.includes('.holder-') || file.endsWith('-journal') || !isGone(name)) return [];
     return [leftover(join(paths.locks, file), () => withoutContainer(context, catalog, name, () => { removeLockFile(paths, file); }))];
   });
   // The locks last: the others take them.
-  return [...runs, ...roots, ...locks];
+  return [...runs, ...roots, ...snapshots, ...locks];
 }
 
 function removeEmptyFolder(path: string): void {

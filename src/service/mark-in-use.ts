@@ -7,6 +7,7 @@ import { askEngine, containersWithSocket } from '../engine/running-engines.js';
 import { scanPrivateArea } from '../engine/scan.js';
 import { markTree, type Marks } from '../store/collect-garbage.js';
 import type { ServiceContext } from './context.js';
+import { snapshotsInStore } from './list-snapshots.js';
 import { reason } from './store-problem.js';
 
 /*
@@ -15,12 +16,14 @@ import { reason } from './store-problem.js';
  *   - a tree is in use while a template, a container or a running engine names it;
  *   - an object is in use while a tree in use, or a link of any private area, names it;
  *   - a private area gets new links only to objects of its own tree, or from a command that holds the lock `store`;
- *   - a look at a private area counts only if nothing in it was renamed meanwhile, and no engine started or ended.
+ *   - a look at a private area counts only if nothing in it was renamed meanwhile, and no engine started or ended;
+ *   - copies of private areas are made under that lock, too, and a copy that was not looked at makes all looks void.
  *
  * Whatever cannot be read leaves a doubt, and where there is a doubt nothing is swept.
  */
 
 const SCAN_TRIES = 5;
+const SNAPSHOTS = '.snapshots';
 
 /** Something that could not be looked at: what it refers to is not known. */
 export interface Doubt {
@@ -49,7 +52,7 @@ export async function treesInUse(context: ServiceContext, catalog: Catalog, doub
   for (const { tree } of catalog.templates()) trees.add(tree);
   for (const name of namesIn(paths.privateAreas)) {
     // What is being removed needs nothing any more.
-    if (name.startsWith('.trash-')) continue;
+    if (name.startsWith('.trash-') || name === SNAPSHOTS) continue;
     try {
       const file = readContainerFile(paths.containerFile(name));
       if (file !== undefined) trees.add(file.tree);
@@ -61,6 +64,15 @@ export async function treesInUse(context: ServiceContext, catalog: Catalog, doub
     }
   }
   for (const { tree } of catalog.containers()) trees.add(tree);
+  for (const name of snapshotsInStore(paths)) {
+    try {
+      const file = readContainerFile(paths.containerFile(name));
+      if (file !== undefined) trees.add(file.tree);
+      else if (lstatSync(paths.privateArea(name), { throwIfNoEntry: false }) !== undefined) doubts.push({ name: `snapshot ${name}`, reason: 'it has no file `container`' });
+    } catch (error) {
+      doubts.push({ name: `snapshot ${name}`, reason: reason(error) });
+    }
+  }
   for (const name of containersWithSocket(paths)) {
     const answer = await askEngine(paths, name, ['status'], 30_000, signal);
     if (answer === undefined) continue;
@@ -69,6 +81,20 @@ export async function treesInUse(context: ServiceContext, catalog: Catalog, doub
     else trees.add(tree);
   }
   return trees;
+}
+
+/**
+ * All private areas that there are, those of snapshots too, each with what tells it from another one that has its name later.
+ * Cheap: it reads folders only.
+ */
+export function areasInUse({ paths }: ServiceContext): Map<string, string> {
+  const areas = new Map<string, string>();
+  const names = namesIn(paths.privateAreas).filter((name) => !name.startsWith('.'));
+  for (const name of [...names, ...snapshotsInStore(paths)]) {
+    const stat = lstatSync(paths.privateArea(name), { bigint: true, throwIfNoEntry: false });
+    if (stat !== undefined) areas.set(name, `${stat.ino} ${stat.birthtimeNs}`);
+  }
+  return areas;
 }
 
 /** What changes whenever a name in a private area may have moved: equal before and after a scan, it has missed nothing. */
@@ -104,9 +130,9 @@ async function markArea(context: ServiceContext, name: string, marks: Marks): Pr
 /**
  * Marks all that is in use.
  *
- * @param doubts gets what could not be looked at @throws INTERRUPTED, ENGINE_FAILED (no engine program)
+ * @param doubts gets what could not be looked at @returns the private areas that were looked at, as {@link areasInUse} @throws INTERRUPTED, ENGINE_FAILED (no engine program)
  */
-export async function markInUse(context: ServiceContext, catalog: Catalog, marks: Marks, doubts: Doubt[]): Promise<void> {
+export async function markInUse(context: ServiceContext, catalog: Catalog, marks: Marks, doubts: Doubt[]): Promise<ReadonlyMap<string, string>> {
   const { paths, signal, onProgress } = context;
   const trees = [...(await treesInUse(context, catalog, doubts))];
   for (const [index, digest] of trees.entries()) {
@@ -120,10 +146,10 @@ export async function markInUse(context: ServiceContext, catalog: Catalog, marks
       doubts.push({ name: `tree ${digest}`, reason: reason(error) });
     }
   }
-  const areas = namesIn(paths.privateAreas).filter((name) => !name.startsWith('.'));
-  for (const [index, name] of areas.entries()) {
+  const areas = areasInUse(context);
+  for (const [index, name] of [...areas.keys()].entries()) {
     signal?.throwIfAborted();
-    onProgress?.({ step: 'marking containers', done: index, total: areas.length, unit: 'items' });
+    onProgress?.({ step: 'marking containers', done: index, total: areas.size, unit: 'items' });
     try {
       const doubt = await markArea(context, name, marks);
       if (doubt !== undefined) doubts.push({ name: `container ${name}`, reason: doubt });
@@ -134,4 +160,5 @@ export async function markInUse(context: ServiceContext, catalog: Catalog, marks
       doubts.push({ name: `container ${name}`, reason: reason(error) });
     }
   }
+  return areas;
 }

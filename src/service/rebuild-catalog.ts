@@ -2,12 +2,13 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { HeldLocks } from '../catalog/lock.js';
 import { rebuildCatalog as rebuild, type RebuildResult } from '../catalog/rebuild.js';
+import { namesIn } from '../store/folder-names.js';
 import { makeFolder } from '../store/write-file-durably.js';
 import { engineState } from '../engine/engine-state.js';
 import { TreeReader } from '../store/tree-reader.js';
 import { lock, requireRoot, type ServiceContext } from './context.js';
 import { defaultRootPath } from './default-root.js';
-import { removeFolder } from './journal.js';
+import { removeFolder, removeIfEmpty } from './journal.js';
 
 /**
  * Makes a new catalog from the files of the store: for one that is broken or lost. The old one is kept under another
@@ -24,6 +25,11 @@ export async function rebuildCatalog(context: ServiceContext): Promise<RebuildRe
   // The journal that knew of these goes with the old catalog.
   for (const name of readdirSync(paths.privateAreas)) {
     if (/^\.(?:new|trash)-\d+-/.test(name)) await removeFolder(join(paths.privateAreas, name));
+  }
+  for (const container of namesIn(paths.allSnapshots)) {
+    const folder = paths.snapshots(container);
+    for (const name of namesIn(folder)) if (/^\.(?:new|trash)-\d+$/.test(name)) await removeFolder(join(folder, name));
+    removeIfEmpty(folder);
   }
   const mountpoints = new Map<string, string>();
   for (const name of readdirSync(paths.privateAreas)) {

@@ -1,10 +1,13 @@
 import { removeFileDurably } from '../store/write-file-durably.js';
 import { HeldLocks } from '../catalog/lock.js';
 import type { Catalog } from '../catalog/catalog.js';
+import { readContainerFile } from '../catalog/container-file.js';
 import { TemplatefsError } from '../core/errors.js';
+import type { StorePaths } from '../core/store-paths.js';
 import { openForWriting, type ServiceContext } from './context.js';
 import { findTemplate, lockSubject } from './find-record.js';
 import { journaled } from './journal.js';
+import { snapshotsInStore } from './list-snapshots.js';
 
 export interface RemoveTemplateOptions {
   readonly name: string;
@@ -17,13 +20,34 @@ export interface RemovedTemplate {
   readonly removed: boolean;
 }
 
-function refuseInUse(catalog: Catalog, name: string): void {
+function refuseSnapshots(paths: StorePaths, name: string): void {
+  const snapshots = snapshotsInStore(paths).filter((snapshot) => templateOf(paths, snapshot) === name);
+  if (snapshots.length > 0) {
+    throw new TemplatefsError('TEMPLATE_IN_USE', `template ${name} is used by ${snapshots.length === 1 ? 'snapshot' : 'snapshots'} ${snapshots.slice(0, 5).join(', ')}${snapshots.length > 5 ? ` and ${snapshots.length - 5} more` : ''}`, {
+      hint: 'remove them first: templatefs snapshot remove CT ID, or destroy their containers',
+    });
+  }
+}
+
+function refuseInUse(context: ServiceContext, catalog: Catalog, name: string): void {
   const users = catalog.containersOf(name);
-  if (users.length === 0) return;
+  if (users.length === 0) {
+    refuseSnapshots(context.paths, name);
+    return;
+  }
   const shown = users.slice(0, 5).join(', ') + (users.length > 5 ? ` and ${users.length - 5} more` : '');
   throw new TemplatefsError('TEMPLATE_IN_USE', `template ${name} is used by ${users.length === 1 ? 'container' : 'containers'} ${shown}`, {
     hint: 'destroy them first: templatefs destroy CT',
   });
+}
+
+/** The template that a snapshot stands on; undefined if its settings cannot be read: `verify` names those. */
+function templateOf(paths: StorePaths, snapshot: string): string | undefined {
+  try {
+    return readContainerFile(paths.containerFile(snapshot))?.template;
+  } catch {
+    return undefined;
+  }
 }
 
 /**
@@ -40,7 +64,7 @@ export async function removeTemplate(context: ServiceContext, options: RemoveTem
   using locks = new HeldLocks();
   locks.hold(await lockSubject(context, catalog, 'template', name));
   findTemplate(catalog, name);
-  refuseInUse(catalog, name);
+  refuseInUse(context, catalog, name);
   if (dryRun) return { name, removed: false };
   await journaled(context.paths, catalog, 'remove-template', name, () => {
     removeFileDurably(context.paths.templateRecord(name));

@@ -1,4 +1,5 @@
 import { statSync } from 'node:fs';
+import { readContainerFile } from '../catalog/container-file.js';
 import type { ContainerRecord } from '../catalog/records.js';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
 import { engineState } from '../engine/engine-state.js';
@@ -9,6 +10,7 @@ import { formatObjectId, objectPath, parseObjectId, type ObjectId } from '../sto
 import { TreeReader } from '../store/tree-reader.js';
 import { openForReading, type ServiceContext } from './context.js';
 import { findContainer } from './find-record.js';
+import { snapshotIds, snapshotsInStore } from './list-snapshots.js';
 import { objectTotals } from './object-totals.js';
 import { privateSums } from './private-sums.js';
 import { PrivateView } from './private-view.js';
@@ -18,8 +20,10 @@ export interface Statistics {
   readonly disk: {
     /** What the containers would take as separate copies. */
     readonly logicalBytes: number;
-    /** Allocated for objects, trees and private areas. */
+    /** Allocated for objects, trees, private areas and snapshots. */
     readonly storedBytes: number;
+    /** Of that for entries and contents of snapshots; what they share with others is counted there. */
+    readonly snapshotBytes: number;
     readonly savedBytes: number;
     /** logical / stored; null for an empty store. */
     readonly ratio: number | null;
@@ -136,9 +140,27 @@ async function sharedBytes(context: ServiceContext, only: Found | undefined): Pr
     const ids = [...countUses(context, [only]).values()];
     return ids.reduce((sum, { id }) => sum + allocatedBytes(objectPath(context.paths, id)), allocatedBytes(context.paths.tree(only.tree)));
   }
-  const trees = new Set([...catalog.templates(), ...catalog.containers()].map(({ tree }) => tree));
+  const ofSnapshots = snapshotsInStore(context.paths).flatMap((name) => readContainerFile(context.paths.containerFile(name)) ?? []);
+  const trees = new Set([...catalog.templates(), ...catalog.containers(), ...ofSnapshots].map(({ tree }) => tree));
   const treeBytes = [...trees].reduce((sum, tree) => sum + allocatedBytes(context.paths.tree(tree)), 0);
   return treeBytes + (await objectTotals(context, catalog)).allocatedBytes;
+}
+
+/** Allocated for what only the snapshots of a container, or of all, hold. */
+async function snapshotBytes(context: ServiceContext, name: string | undefined): Promise<number> {
+  const { paths, signal } = context;
+  const names = name === undefined ? snapshotsInStore(paths) : snapshotIds(paths, name).map((id) => `${name}@${id}`);
+  let bytes = 0;
+  for (const snapshot of names) {
+    signal?.throwIfAborted();
+    try {
+      bytes += privateSums(await scanPrivateArea(paths, snapshot, signal)).allocatedBytes;
+    } catch (error) {
+      // Another command has just removed it.
+      if (!(error instanceof TemplatefsError) || error.code !== 'CONTAINER_NOT_FOUND') throw error;
+    }
+  }
+  return bytes;
 }
 
 /**
@@ -160,11 +182,13 @@ export async function statistics(context: ServiceContext, name?: string): Promis
   }
   const logicalBytes = found.reduce((sum, { statistics: { logicalBytes: bytes } }) => sum + bytes, 0);
   const privateBytes = found.reduce((sum, { statistics: { privateBytes: bytes } }) => sum + bytes, 0);
-  const storedBytes = privateBytes + (await sharedBytes(context, name === undefined ? undefined : found[0]));
+  const ofSnapshots = await snapshotBytes(context, name);
+  const storedBytes = privateBytes + ofSnapshots + (await sharedBytes(context, name === undefined ? undefined : found[0]));
   return {
     disk: {
       logicalBytes,
       storedBytes,
+      snapshotBytes: ofSnapshots,
       savedBytes: logicalBytes - storedBytes,
       ratio: storedBytes === 0 ? null : Math.round((logicalBytes / storedBytes) * 1000) / 1000,
     },

@@ -2,7 +2,7 @@ import { TemplatefsError, errnoOf } from '../core/errors.js';
 
 /** Something that a check has found. */
 export interface StoreProblem {
-  /** `object`, `tree`, `sums`, `stray`, `container`, `template`, `catalog`. */
+  /** `object`, `tree`, `sums`, `stray`, `container`, `snapshot`, `template`, `catalog`. */
   readonly kind: string;
   readonly name: string;
   readonly problem: string;

@@ -13,6 +13,7 @@ import { checkCatalog, mendCatalogProblem, type CatalogProblem } from './check-c
 import { checkContainer, mendContainer } from './check-container.js';
 import { lock, openForReading, requireRoot, type ServiceContext } from './context.js';
 import { usersOfObjects } from './object-users.js';
+import { snapshotsInStore } from './list-snapshots.js';
 import { rebuildCatalog } from './rebuild-catalog.js';
 import { repairObjects, type RepairSources } from './repair-objects.js';
 import { MEND, reason, type Repaired, type StoreProblem } from './store-problem.js';
@@ -30,6 +31,7 @@ export interface VerifyResult {
   readonly objectsChecked: number;
   readonly treesChecked: number;
   readonly containersChecked: number;
+  readonly snapshotsChecked: number;
   /** Bytes of objects that were read. */
   readonly bytesChecked: number;
   /** What is wrong, and still is after `repair`. */
@@ -74,7 +76,8 @@ class Verification {
     });
     const objects = await this.#checkObjects(trees);
     const names = catalog.containers().map(({ name }) => name);
-    const scans = await this.#checkContainers(catalog, names, brokenTrees(trees));
+    const snapshots = snapshotsInStore(this.#context.paths);
+    const scans = await this.#checkContainers(catalog, [...names, ...snapshots], brokenTrees(trees));
     await this.#judgeObjects(trees);
     await this.#mendFiles(catalog, trees, objects.problems, scans);
     this.#problems.push(...[...this.#ofContainers.values()].flat());
@@ -83,6 +86,7 @@ class Verification {
       objectsChecked: objects.checked,
       treesChecked: trees.checked,
       containersChecked: names.length,
+      snapshotsChecked: snapshots.length,
       bytesChecked: objects.bytes,
       problems: this.#problems,
       repaired: this.#repaired,

@@ -1,5 +1,5 @@
 import type { ChildProcess } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
@@ -67,6 +67,51 @@ describe('a command that is killed leaves nothing that the next one does not men
     }
     await store.ok('create', 'last', '--ostemplate', 't');
     await expectNothingHalfDone(store, [...there, 'last']);
+  });
+
+  test.each(['SIGKILL', 'SIGTERM'] as const)('snapshot, clone, restore and their removal, by %s', { timeout: 240_000 }, async (signal) => {
+    const store = scratch.makeStore();
+    await store.make(archive, 'c1');
+    const file = join(store.path, 'root/c1/which');
+    const which = async (): Promise<string> => {
+      await store.mount('c1', '--wait', '10');
+      const text = readFileSync(file, 'utf8');
+      await store.ok('umount', 'c1', '--wait', '10');
+      return text;
+    };
+    await store.mount('c1');
+    writeFileSync(file, 'first');
+    await store.ok('snapshot', 'c1', '--name', 'first');
+    writeFileSync(file, 'second');
+    await store.ok('umount', 'c1');
+    await store.ok('snapshot', 'c1', '--name', 'second');
+    let is = 'second';
+    const clones = new Set<string>();
+    for (let round = 0; round < ROUNDS / 3; round += 1) {
+      const wanted = is === 'first' ? 'second' : 'first';
+      const restored = await killed(store, ['restore', 'c1', wanted], 200, signal);
+      const found = await which();
+      expect(restored.status === 0 ? [wanted] : ['first', 'second']).toContain(found);
+      is = found;
+      const taken = await killed(store, ['snapshot', 'c1', '--name', `s${round}`], 200, signal);
+      const cloned = await killed(store, ['clone', 'c1@first', `k${round}`], 200, signal);
+      await killed(store, ['snapshot', 'remove', 'c1', `s${round - 1}`], 200, signal);
+      const ids = ((await store.json('snapshot', 'list', 'c1')) as { id: string }[]).map(({ id }) => id);
+      expect(ids).toEqual(expect.arrayContaining(['first', 'second', ...(taken.status === 0 ? [`s${round}`] : [])]));
+      if (cloned.status === 0) clones.add(`k${round}`);
+    }
+    // What was killed half way is settled by the next command that writes.
+    await store.ok('snapshot', 'c1', '--name', 'last');
+    const there = ((await store.json('list')) as { name: string }[]).map(({ name }) => name);
+    expect(there).toEqual(expect.arrayContaining(['c1', ...clones]));
+    expect(readdirSync(join(store.path, 'private')).sort()).toEqual(['.snapshots', ...there].sort());
+    expect(readdirSync(join(store.path, 'private/.snapshots/c1')).filter((name) => name.startsWith('.'))).toEqual([]);
+    await store.expectSound();
+    await killed(store, ['destroy', 'c1'], 200, signal);
+    await store.run(['destroy', 'c1']);
+    for (const name of there.filter((other) => other !== 'c1')) await store.ok('destroy', name);
+    rmdirSync(join(store.path, 'private/.snapshots'));
+    await expectNothingHalfDone(store, []);
   });
 
   test('template import', { timeout: 240_000 }, async () => {

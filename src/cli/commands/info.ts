@@ -35,6 +35,7 @@ function infoText(info: ContainerInfo): string {
     ['passthrough', info.passthrough === null ? null : passthrough],
     ['private', `${formatSize(info.privateBytes)} in ${info.privateFiles} files`],
     ['links', String(info.links)],
+    ['snapshots', info.snapshots.length === 0 ? null : info.snapshots.join(' ')],
     ['id map', info.idMap === null ? null : idMapText(info.idMap)],
     ['shared paths', `${info.sharedPaths.length === 0 ? 'none' : info.sharedPaths.join(' ')} (${sharedPathsOwner(info.sharedPathsFrom)})`],
     ['quota', quotaText(info.quota)],

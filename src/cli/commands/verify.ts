@@ -45,11 +45,11 @@ export function verifyCommand(host: CommandHost): Command {
           bootstrap: options.bootstrap === true,
           ...(options.rate !== undefined && { bytesPerSecond: parseSize(options.rate) }),
         });
-        session.result(found, ({ objectsChecked, bytesChecked, treesChecked, containersChecked, problems, repaired }) =>
+        session.result(found, ({ objectsChecked, bytesChecked, treesChecked, containersChecked, snapshotsChecked, problems, repaired }) =>
           [
             ...repaired.map(({ kind, name, problem }) => `repaired: ${kind} ${name}: ${problem}`),
             ...problems.map(({ kind, name, problem, repair }) => `${kind} ${name}: ${problem}\n  repair: ${repair}`),
-            `checked ${objectsChecked} objects (${formatSize(bytesChecked)}), ${treesChecked} trees, ${containersChecked} containers: ${problems.length === 0 ? 'no problems' : `${problems.length} problems`}${repaired.length === 0 ? '' : `, ${repaired.length} repaired`}`,
+            `checked ${objectsChecked} objects (${formatSize(bytesChecked)}), ${treesChecked} trees, ${containersChecked} containers${snapshotsChecked === 0 ? '' : `, ${snapshotsChecked} snapshots`}: ${problems.length === 0 ? 'no problems' : `${problems.length} problems`}${repaired.length === 0 ? '' : `, ${repaired.length} repaired`}`,
             '',
           ].join('\n'),
         );

@@ -1,4 +1,4 @@
-#include "mount/engine_request.h"
+#include "control/engine_request.h"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -8,13 +8,11 @@
 
 #include <cstdio>
 
-#include "base/unique_fd.h"
 #include "control/frame.h"
 
 namespace templatefs {
-namespace {
 
-Result<UniqueFd> connect_to(int run, int timeout_ms) {
+Result<UniqueFd> connect_to_engine(int run, int timeout_ms) {
     UniqueFd socket(TRY(checked(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0))));
     timeval timeout{};
     timeout.tv_sec = timeout_ms / 1000;
@@ -29,18 +27,19 @@ Result<UniqueFd> connect_to(int run, int timeout_ms) {
     return socket;
 }
 
-}  // namespace
-
 Result<std::string> ask_engine(int run, std::initializer_list<std::string_view> fields, int timeout_ms) {
+    return ask_connected(TRY(connect_to_engine(run, timeout_ms)).get(), fields);
+}
+
+Result<std::string> ask_connected(int socket, std::initializer_list<std::string_view> fields) {
     FrameWriter writer;
     for (std::string_view field : fields) writer.field(field);
     const std::string frame = writer.take();
-    UniqueFd socket = TRY(connect_to(run, timeout_ms));
-    if (::send(socket.get(), frame.data(), frame.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(frame.size())) return Errno(EPROTO);
+    if (::send(socket, frame.data(), frame.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(frame.size())) return Errno(EPROTO);
     FrameReader reader;
     char buffer[4096];
     for (;;) {
-        const ssize_t size = ::recv(socket.get(), buffer, sizeof buffer, 0);
+        const ssize_t size = ::recv(socket, buffer, sizeof buffer, 0);
         if (size < 0 && errno == EINTR) continue;
         if (size < 0) return Errno(errno == EAGAIN ? ETIMEDOUT : errno);
         if (size == 0) return Errno(EPROTO);
