@@ -9,6 +9,8 @@
 #include <ctime>
 #include <utility>
 
+#include "control/merge_verb.h"
+#include "control/object_name.h"
 #include "control/version.h"
 #include "wire/opcodes.h"
 
@@ -112,6 +114,7 @@ std::string ControlServer::answer(std::string_view body, int fd) {
     if (verb == "quota") return quota(std::span(fields).subspan(1));
     if (verb == "broken") return broken(std::span(fields).subspan(1), fd);
     if (verb == "sound") return sound(std::span(fields).subspan(1));
+    if (verb == "merge") return answer_merge(root_, std::span(fields).subspan(1));
     if (fields.size() != 1) return error_frame("USAGE", "this verb has no arguments");
     if (verb == "status") return status();
     if (verb == "sync") {
@@ -174,33 +177,6 @@ std::string ControlServer::quota(std::span<const std::string_view> changes) {
     frame.field("enforced_by", host_quota_name(static_cast<HostQuotaKind>(now.host_quota)));
     return frame.take();
 }
-
-namespace {
-
-// 32 hex digits, and `.VARIANT` if that is not 0.
-std::optional<ObjectRef> parse_object(std::string_view text) {
-    ObjectRef object{};
-    if (text.size() < 32) return std::nullopt;
-    for (size_t i = 0; i < 32; i++) {
-        const char c = text[i];
-        const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-        if (digit < 0) return std::nullopt;
-        object.hash[i / 2] = static_cast<uint8_t>(object.hash[i / 2] << 4 | digit);
-    }
-    if (text.size() == 32) return object;
-    const std::string_view variant = text.substr(33);
-    if (text[32] != '.' || variant.empty() || variant.size() > 10 || variant[0] == '0') return std::nullopt;
-    uint64_t number = 0;
-    for (char c : variant) {
-        if (c < '0' || c > '9') return std::nullopt;
-        number = number * 10 + static_cast<uint64_t>(c - '0');
-    }
-    if (number > UINT32_MAX) return std::nullopt;
-    object.variant = static_cast<uint32_t>(number);
-    return object;
-}
-
-}  // namespace
 
 std::string ControlServer::broken(std::span<const std::string_view> objects, int fd) {
     if (dropping_.left > 0 && dropping_.client >= 0) return error_frame("BUSY", "another check is telling of broken objects");

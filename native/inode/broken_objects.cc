@@ -33,6 +33,8 @@ Result<Root::LostObject> Root::lose_object(const ObjectRef& object) {
     for_each_node([&](Node& node) {
         auto shown = shown_object(node);
         if (!shown.ok() || !shown.value() || !is_same(*shown.value(), object)) return;
+        // Its opens read what it has of its own.
+        if ((node.flags & kNodeOwnBacking) != 0) return;
         open_files_.erase(node.nodeid);
         lost.nodeids.push_back(node.nodeid);
         if (node.backing == 0) return;

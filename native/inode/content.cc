@@ -35,8 +35,14 @@ Result<UniqueFd> Root::open_content(const File& file, int flags) {
 }
 
 Result<bool> Root::is_shared_path(const File& file) {
-    if (file.index == kNoOrigin) return true;
     NodeIndex at = file.index;
+    if (at == kNoOrigin) {
+        // A link to what the container itself once wrote: where it lies says which it is. Of several names none is the right one.
+        if (file.node == nullptr || (file.node->flags & kNodeIndexed) != 0) return false;
+        for (Slot parent = file.node->parent; parent != 0 && at == kNoOrigin; parent = nodes_.at(parent)->parent)
+            at = nodes_.at(parent)->origin;
+        if (at == kNoOrigin) return false;
+    }
     for (uint32_t depth = 0; depth <= tree_.node_count(); depth++) {
         if (std::binary_search(shared_folders_.begin(), shared_folders_.end(), at)) return true;
         if (at == 0) return false;
@@ -96,7 +102,9 @@ void Root::close_backing(Node& node) {
 void Root::opened(Node& node, bool writable) {
     nodes_.set(node.opens, node.opens + 1);
     nodes_.set(header().opens, header().opens + 1);
-    if (writable) nodes_.set(node.writers, node.writers + 1);
+    if (!writable) return;
+    nodes_.set(node.writers, node.writers + 1);
+    end_comparison(node);
 }
 
 void Root::closed(Node& node, bool writable) {
@@ -117,6 +125,7 @@ void Root::closed(Node& node, bool writable) {
     }
     nodes_.drop_flag(node, kNodeCached);
     open_files_.erase(node.nodeid);
+    if ((node.flags & kNodeOwnBacking) != 0) release_own_backing(node);
     remove_unused(node);
 }
 
@@ -196,6 +205,7 @@ Result<void> Root::set_xattr(Node& node, std::string_view name, std::span<const 
     PinnedPlace at = TRY(place(node));
     // Worst case: it goes to a block of its own.
     TRY(usage_.check_bytes(std::max<uint64_t>(usage_.state().block_size, value.size())));
+    note_ctime(node);
     if ((flags & XATTR_CREATE) == 0) {
         auto replaced = host_setxattr(at, name.data(), value, flags);
         count_node(node);
@@ -217,6 +227,7 @@ Result<void> Root::set_xattr(Node& node, std::string_view name, std::span<const 
 Result<void> Root::remove_xattr(Node& node, std::string_view name) {
     PinnedPlace at = TRY(place(node));
     (void)TRY(host_getxattr(at, name.data(), {}));
+    note_ctime(node);
     Intent intent{};
     intent.kind = IntentKind::RemoveXattr;
     intent.ino = node.ino;

@@ -339,12 +339,17 @@ Result<void> Root::note_own_content(const Intent& intent) {
     Node* found = nodes_.find_ino(intent.ino);
     if (found == nullptr) return {};
     Node& node = *found;
-    nodes_.drop_flag(node, kNodeLink);
+    nodes_.drop_flag(node, kNodeLink | kNodeWhole | kNodeAdopted);
     nodes_.add_flag(node, kNodeNewXattr);
     if ((intent.flags & kIntentPartial) != 0) nodes_.add_flag(node, kNodePartial);
     if (usage_.counts()) nodes_.add_flag(node, kNodeUnsettled);
     if (node.opens == 0 || (node.flags & kNodeCached) != 0) {
         close_backing(node);
+        return {};
+    }
+    if ((node.flags & kNodeOwnBacking) != 0) {
+        // It was merged while it was open, so those opens read this same inode.
+        nodes_.drop_flag(node, kNodeOwnBacking);
         return {};
     }
     // Opens that bypass us read the object, and the kernel allows one backing file a nodeid. The file goes on under a new
@@ -399,6 +404,21 @@ Result<void> Root::fill_content(Place place, NodeInfo& info, Intent& intent, boo
     };
     NodeInfo filled = info;
     filled.kind = NodeInfo::Kind::Own;
+    filled.whole = false;
+    filled.ctime.reset();
+    if (info.whole && !truncate) {
+        // It was merged while somebody had it open or mapped: the content is here.
+        TRY(write_back(to.get()));
+        TRY(write_node_info(place, filled));
+        auto durable = checked_void(::fsync(to.get()));
+        if (!durable.ok() && write_node_info(place, info).ok()) return durable;
+        info = filled;
+        return durable;
+    }
+    if (info.whole) {
+        info.whole = false;
+        TRY(write_node_info(place, info));
+    }
     if (truncate) {
         auto emptied = checked_void(::ftruncate(to.get(), 0));
         if (emptied.ok()) emptied = write_node_info(place, filled);

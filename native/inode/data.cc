@@ -45,6 +45,7 @@ PartialFile Root::partial(const OpenFile& content) const {
 }
 
 Result<OpenFile*> Root::open_data(const File& file, bool writable) {
+    if (writable && file.node != nullptr) end_comparison(*file.node);
     if (OpenFile* known = open_files_.find(file.nodeid()); known != nullptr) {
         if (known->writable || !writable) return known;
         open_files_.erase(file.nodeid());

@@ -26,6 +26,7 @@ enum class IntentKind : uint32_t {
     SetXattr,     // `ino` gets the xattr `name`, which it has not
     RemoveXattr,  // `ino` loses the xattr `name`, which it has
     Rename,       // (folder, name), which is `ino`, becomes (other_folder, other_name), which may be `other_ino`
+    Merge,        // the private file `ino` becomes a link
 };
 
 enum IntentFlag : uint32_t {
@@ -48,7 +49,7 @@ struct Intent {
     uint64_t other_ino;
     uint32_t value;
     uint32_t mode, uid, gid;  // Make
-    // Before the step: Remove, Rename the entry that goes; Materialize the folder, OwnContent the link, whose times stay.
+    // Before the step: Remove, Rename the entry that goes; Materialize the folder, OwnContent the link, Merge the file, whose times stay.
     struct statx stat;
     uint16_t name_size, other_size;
     char name_bytes[256];  // OwnContent: `other_bytes` holds the link's security.capability

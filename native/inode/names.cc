@@ -356,7 +356,10 @@ Result<void> Root::name_removed(uint64_t ino, bool entry, const HostStat& stat) 
         TRY(bury(node, stat));
         return nodes_.move(node, nullptr, "");
     }
-    if (TRY(names_left(node, stat)) > 1) return {};
+    if (TRY(names_left(node, stat)) > 1) {
+        note_ctime(node);
+        return {};
+    }
     if ((node.flags & kNodeIndexed) != 0 && node.is_open()) {
         nodes_.add_flag(node, kNodeDeleted);
         return {};
@@ -478,7 +481,10 @@ Result<void> Root::link(File& file, Folder& folder, std::string_view name) {
         if (!moved.ok()) discard(staged);
         return moved;
     }();
-    if (linked.ok()) nodes_.drop_flag(node, kNodeDeleted);
+    if (linked.ok()) {
+        nodes_.drop_flag(node, kNodeDeleted);
+        note_ctime(node);
+    }
     end_step(intent, linked.ok());
     return linked;
 }
@@ -590,9 +596,11 @@ Result<void> Root::note_renamed(const Intent& intent) {
     const bool exchange = (intent.flags & kIntentExchange) != 0;
     Node* source = nodes_.find_ino(intent.ino);
     if (source != nullptr && (source->flags & kNodeIndexed) == 0) TRY(nodes_.move(*source, to, intent.other_name()));
+    if (source != nullptr) note_ctime(*source);
     if (exchange) {
         Node* target = nodes_.find_ino(intent.other_ino);
         if (target != nullptr && (target->flags & kNodeIndexed) == 0) TRY(nodes_.move(*target, from, intent.name()));
+        if (target != nullptr) note_ctime(*target);
         return {};
     }
     if ((intent.flags & kIntentReplaces) == 0) return {};

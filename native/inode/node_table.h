@@ -65,6 +65,9 @@ enum NodeFlag : uint32_t {
     kNodeLostCapability = 8192,  // its security.capability was removed, and no SETATTR came since
     kNodeNewXattr = 16384, // its node xattr says something new about its content, which fdatasync(2) alone need not make durable
     kNodeBroken = 32768,   // its object was found broken while it was open by passthrough: no new opens
+    kNodeAdopted = 1 << 16, // a link that was a private file: its ctime stands in the node xattr, its blocks are the object's
+    kNodeWhole = 1 << 17,  // a link whose host inode still has all of the content
+    kNodeOwnBacking = 1 << 18,  // a link that is open by passthrough to its host inode, from before it was one
 };
 
 // Attributes kept for a deleted file that has no host inode any more; docs/formats/private-area.md does not know it.

@@ -133,7 +133,8 @@ Result<void> Root::set_limits(uint64_t bytes, uint64_t inodes) {
             } else if (bytes != kNoLimit) {
                 bool bypassed = false;
                 for_each_node([&](const Node& node) {
-                    const bool own = S_ISREG(node.mode) && (node.flags & (kNodePrivate | kNodeLink)) == kNodePrivate;
+                    const bool own = S_ISREG(node.mode) && ((node.flags & (kNodePrivate | kNodeLink)) == kNodePrivate ||
+                                                            (node.flags & kNodeOwnBacking) != 0);
                     if (own && node.opens > 0 && (node.flags & kNodeCached) == 0) bypassed = true;
                 });
                 if (bypassed) return Errno(EBUSY);

@@ -32,11 +32,6 @@ uint32_t block_size(int folder) {
     return static_cast<uint32_t>(std::max(page, host.f_bsize));
 }
 
-uint32_t content_flag(const NodeInfo& info) {
-    if (info.is_partial()) return kNodePartial;
-    return info.is_link() ? kNodeLink : 0U;
-}
-
 timespec to_timespec(const statx_timestamp& time) { return {time.tv_sec, static_cast<long>(time.tv_nsec)}; }
 
 }  // namespace
@@ -64,6 +59,11 @@ Result<void> Root::clear_staging() {
     auto cleared = area_.clear_staging();
     if (cleared.error_code() == EROFS) return {};
     return cleared;
+}
+
+uint32_t Root::content_flags(const NodeInfo& info) const {
+    if (info.is_partial()) return kNodePartial;
+    return info.is_link() ? kNodeLink | adopted_flag(info) : 0U;
 }
 
 Result<void> Root::recover() {
@@ -113,7 +113,7 @@ Result<void> Root::load_indexed() {
         node->mode = stat.stx_mode & S_IFMT;
         node->origin = info->origin;
         node->tree_links = info->tree_links;
-        nodes_.add_flag(*node, kNodePrivate | kNodeIndexed | content_flag(*info));
+        nodes_.add_flag(*node, kNodePrivate | kNodeIndexed | content_flags(*info));
         usage_.know(*node, stat);
         state_.commit();
     }
@@ -259,6 +259,10 @@ Result<PinnedPlace> Root::place(Node& node) {
 Result<void> Root::mend_content(Place place, const HostStat& stat, NodeInfo& info) {
     if (info.is_link() && stat.stx_size != info.object.size) {
         // A truncating open, before the link became a file of its own.
+        if (info.whole) {
+            info.whole = false;
+            TRY(write_node_info(place, info));
+        }
         UniqueFd fd = TRY(open_at(place.folder, place.name, O_WRONLY));
         return checked_void(::ftruncate(fd.get(), static_cast<off_t>(info.object.size)));
     }
@@ -304,7 +308,7 @@ Result<Node*> Root::note_entry(Node& parent, std::string_view name, const HostSt
     node->tree_links = info->tree_links;
     uint32_t flags = kNodePrivate;
     if (info->indexed) flags |= kNodeIndexed;
-    flags |= content_flag(*info);
+    flags |= content_flags(*info);
     if (S_ISDIR(node->mode) && info->origin != kNoOrigin) flags |= kNodeMerged;
     nodes_.add_flag(*node, flags);
     usage_.know(*node, stat);
@@ -465,6 +469,14 @@ Result<Attributes> Root::attributes(const File& file, const HostStat* known) {
             // The container sees the blocks of the content, of which the host inode has none, or not all.
             const uint64_t full = (stat.stx_size + 4095) / 4096 * 8;
             uint64_t blocks = node.origin != kNoOrigin ? TRY(tree_node(node.origin)).blocks : full;
+            if ((node.flags & kNodeAdopted) != 0) {
+                const NodeInfo info = TRY(node_info(TRY(place(node))));
+                if (info.ctime) attributes.ctime = *info.ctime;
+                auto object = host_stat({objects_.get(), object_path(info.object).text});
+                // What the host inode has are xattrs, or all of the content.
+                if ((node.flags & kNodeWhole) != 0) blocks = stat.stx_blocks;
+                else blocks = (object.ok() ? object.value().stx_blocks : full) + stat.stx_blocks;
+            }
             if ((node.flags & kNodePartial) != 0) blocks = std::max<uint64_t>(std::min(blocks, full), stat.stx_blocks);
             attributes.blocks = blocks;
         }

@@ -88,6 +88,49 @@ inline constexpr uint32_t kHardLimitFactor = 4;
 // Backing files of the kernel's passthrough that are kept for files which nobody has open.
 inline constexpr uint32_t kKeptBackings = 16384;
 
+// What the control plane believes of a private file: docs/protocols/control.md, `merge`.
+struct MergeRequest {
+    uint64_t ino = 0;
+    uint64_t size = 0;
+    timespec mtime{};
+    ObjectRef object{};
+    std::string_view path;  // one of its names, from the container's root
+};
+
+struct MergeAnswer {
+    enum class Kind { Skipped, Merged, Kept, Unfinished, Failed };
+    Kind kind = Kind::Skipped;
+    const char* reason = "";  // Skipped
+    int error = 0;            // Failed: an errno
+    uint64_t offset = 0;      // Unfinished: so far it is equal
+    uint64_t freed = 0;       // bytes of the private area
+
+    Result<void> skip(const char* why) {
+        kind = Kind::Skipped;
+        reason = why;
+        return {};
+    }
+    void merged(bool given_back) { kind = given_back ? Kind::Merged : Kind::Kept; }
+    void unfinished(uint64_t at) {
+        kind = Kind::Unfinished;
+        offset = at;
+    }
+    void fail(int code) {
+        kind = Kind::Failed;
+        error = code;
+    }
+};
+
+// How long one request of the control plane may keep the worker from serving the root.
+class MergeBudget {
+public:
+    explicit MergeBudget(uint64_t nanoseconds);
+    bool is_used_up() const;
+
+private:
+    uint64_t end_;
+};
+
 class Root {
 public:
     struct Parts {
@@ -219,6 +262,12 @@ public:
     // Whether content and times of the file may change without a request: the kernel must not keep its attributes then.
     bool may_change_unseen(const File& file);
 
+    // ---- merging: docs/merging.md
+    // Makes a private file a link to an object of which every byte is equal. Between requests.
+    MergeAnswer merge(const MergeRequest& request, const MergeBudget& budget);
+    // The container has changed metadata of that file.
+    void note_ctime(Node& node);
+
     // ---- quotas: docs/quotas.md
     Usage& usage() { return usage_; }
     // What is used, after a look at all files that were written to lately. Between requests.
@@ -262,6 +311,22 @@ private:
     Result<NodeInfo> node_info(Place place);
     Result<void> materialize_as(File& file, bool empty);
     Result<void> put_in_place(Place staged, Place target, Intent intent);
+    Result<File> file_at(std::string_view path);
+    Result<void> merge_file(Node& node, const MergeRequest& request, const MergeBudget& budget, MergeAnswer& answer);
+    enum class Comparison { Equal, Different, Unfinished };
+    Result<Comparison> compare(const OpenFile& content, int object, uint64_t size, const MergeBudget& budget);
+    Result<bool> is_in_use(const Node& node, Place where);
+    void note_merged(Node& node, const NodeInfo& link);
+    Result<void> empty_link(Place where, const Intent& intent, const NodeInfo& link);
+    static void note_freed(Place where, const HostStat& before, MergeAnswer& answer);
+    Result<void> give_back_content(Node& node, MergeAnswer& answer);
+    void release_own_backing(Node& node);
+    uint32_t adopted_flag(const NodeInfo& info) const;
+    uint32_t content_flags(const NodeInfo& info) const;
+    // Somebody may change the content from here on.
+    void end_comparison(const Node& node) {
+        if (comparing_.ino == node.ino) comparing_.ino = 0;
+    }
     Result<UniqueFd> open_object(const ObjectRef& object, int flags);
     Result<std::optional<ObjectRef>> shown_object(Node& node);
     void find_shared_folders(const SharedPaths& paths);
@@ -357,6 +422,14 @@ private:
     uint64_t close_again_ = 0, prune_again_ = 0;
     bool can_prune_ = true;
     uint32_t block_;  // of partial files
+    // The file that is being compared with an object over several requests, as long as nobody can have changed it.
+    struct Comparing {
+        uint64_t ino = 0;  // 0: none
+        ObjectRef object{};
+        statx_timestamp ctime{};
+        uint64_t offset = 0;
+    };
+    Comparing comparing_;
     std::vector<NodeIndex> shared_folders_;  // sorted
     std::optional<bool> zero_devices_;       // once it was tried
 };

@@ -76,6 +76,16 @@ Result<bool> Root::settle_step(const Intent& intent) {
             TRY(note_own_content(done));
             return true;
         }
+        case IntentKind::Merge: {
+            Node* node = nodes_.find_ino(intent.ino);
+            if (node == nullptr) return false;
+            const PinnedPlace pinned = TRY(this->place(*node));
+            const NodeInfo info = TRY(node_info(pinned));
+            if (!info.is_link()) return false;
+            note_merged(*node, info);
+            if (!info.whole) TRY(empty_link(pinned, intent, info));
+            return true;
+        }
         case IntentKind::Index:
             if (auto stat = host_stat(at); !stat.ok()) {
                 if (stat.error_code() == ENOENT) return false;

@@ -138,7 +138,7 @@ Result<void> check_header(const StateHeader& header, size_t mapped_size) {
         if (!in_header && (offset < sizeof(StateHeader) || offset > mapped_size - size)) return kBroken;
     }
     const Intent& intent = header.intent;
-    if (intent.kind > IntentKind::Rename) return kBroken;
+    if (intent.kind > IntentKind::Merge) return kBroken;
     if (intent.kind == IntentKind::None) return {};
     // The second name of such a step is an xattr's value, the first name of these an xattr's name.
     const bool is_value = intent.kind == IntentKind::OwnContent;

@@ -91,6 +91,7 @@ Result<void> op_setattr(Operation& op) {
         TRY(op.root.materialize(file));
     }
     PinnedPlace place = TRY(op.root.place(*file.node));
+    op.root.note_ctime(*file.node);
     // A write by passthrough cannot carry FUSE_WRITE_KILL_SUIDGID; before it the kernel (6.18) sends a SETATTR that sets
     // nothing. So does chown(2) that changes neither owner nor group.
     const bool says_nothing = in.valid == 0;

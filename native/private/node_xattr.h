@@ -2,6 +2,7 @@
 // trusted.templatefs.node: what the host inode of a private entry cannot say. docs/formats/private-area.md.
 
 #include <array>
+#include <ctime>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -30,13 +31,18 @@ struct NodeInfo {
     uint32_t tree_links = 0;
     uint64_t ino = 0;
     ObjectRef object{};  // of a link or a partial file; its size is how much of it shows
+    // Of a link that was a private file (merged): the host inode still has all of the content, because somebody may have it
+    // open or mapped.
+    bool whole = false;
+    // Of a link that was merged: the ctime that the file had, which shows until the container changes its metadata.
+    std::optional<timespec> ctime{};
 
     bool is_link() const { return kind == Kind::Link; }
     bool is_partial() const { return kind == Kind::Partial; }
     bool has_object() const { return kind != Kind::Own; }
 };
 
-inline constexpr size_t kNodeXattrMaxSize = 48;
+inline constexpr size_t kNodeXattrMaxSize = 56;
 
 struct EncodedNodeInfo {
     std::array<std::byte, kNodeXattrMaxSize> bytes;

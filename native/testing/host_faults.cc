@@ -8,9 +8,11 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdarg>
 
 namespace templatefs::testing {
@@ -42,6 +44,7 @@ bool fails(const char* name, Kind kind) {
         if ((fault.error == ENOSPC || fault.error == EDQUOT) && kind != Kind::Room) return false;
         if (fault.error == EROFS && kind == Kind::Look) return false;
     }
+    if (fault.kills) ::kill(::getpid(), SIGKILL);
     const char* none = nullptr;
     if (state.failed.compare_exchange_strong(none, name)) state.failed_look = kind == Kind::Look;
     errno = fault.error;

@@ -16,6 +16,8 @@ struct HostFault {
     bool goes_on = false;
     // Calls that only look fail, too. Else calls that cannot meet such an error are not counted.
     bool also_looks = false;
+    // In place of failing: the process is killed before that call.
+    bool kills = false;
 };
 
 struct HostCalls {

@@ -163,6 +163,20 @@ void make_partial(Fixture& f) {
     f.must(write_at(f, "/var/large", 1'500'000, std::string(65'536, 'y')));
 }
 
+// A file of the container's own becomes a link to what the template has.
+int merge(Fixture& f, const char* path, const std::string& content) {
+    const fuse_attr attr = f.kernel.getattr(f.id(path)).attr;
+    MergeRequest request;
+    request.ino = attr.ino;
+    request.size = attr.size;
+    request.mtime = {static_cast<time_t>(attr.mtime), static_cast<long>(attr.mtimensec)};
+    request.object = f.store.object(content);
+    request.path = path;
+    const MergeAnswer answer = f.engine->root().merge(request, MergeBudget(1'000'000'000));
+    if (answer.kind == MergeAnswer::Kind::Failed) return answer.error;
+    return answer.kind == MergeAnswer::Kind::Merged || answer.kind == MergeAnswer::Kind::Kept ? 0 : EPROTO;
+}
+
 const std::vector<Step>& steps() {
     static const std::vector<Step> all = {
         {"create in a folder of the template", nothing, [](Fixture& f) { return create(f, "/etc", "new"); }},
@@ -271,6 +285,21 @@ const std::vector<Step>& steps() {
                  return f.kernel.fallocate(id, fh, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 120'000, kLong.size());
              });
          }, true},
+        {"merge a new file",
+         [](Fixture& f) {
+             f.must(create(f, "/var", "copy"));
+             f.must(write_at(f, "/var/copy", 0, std::string(9'000, '1')));
+         },
+         [](Fixture& f) { return merge(f, "/var/copy", std::string(9'000, '1')); }},
+        {"merge a partial file", [](Fixture& f) { f.must(write_at(f, "/var/large", 100'000, std::string(65'536, 'L'))); },
+         [](Fixture& f) { return merge(f, "/var/large", kLong); }, true},
+        {"write to a merged file",
+         [](Fixture& f) {
+             f.must(create(f, "/var", "copy"));
+             f.must(write_at(f, "/var/copy", 0, std::string(9'000, '1')));
+             f.must(merge(f, "/var/copy", std::string(9'000, '1')));
+         },
+         [](Fixture& f) { return write_at(f, "/var/copy", 5, "five"); }},
         {"fsync of a partial file", make_partial, [](Fixture& f) { return with_open(f, "/var/large", O_RDWR, [&](uint64_t id, uint64_t fh) { return f.kernel.fsync(id, fh); }); }, true},
     };
     return all;

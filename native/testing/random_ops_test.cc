@@ -75,6 +75,7 @@ public:
     }
     bool failed() const { return failed_; }
     unsigned replaced() const { return replaced_; }
+    unsigned merged() const { return merged_; }
 
 private:
     struct OpenPair {
@@ -235,7 +236,7 @@ private:
         struct stat st;
         bool there = ::lstat(host(path).c_str(), &st) == 0;
         bool is_dir = there && S_ISDIR(st.st_mode), is_file = there && S_ISREG(st.st_mode);
-        switch (pick(16)) {
+        switch (pick(18)) {
             case 0:
                 expect_same("mkdir " + path, result(::mkdir(host(path).c_str(), 0750)),
                             kernel_->mkdir(node(folder), name, 0750).error);
@@ -335,7 +336,34 @@ private:
                                 kernel_->setxattr(node(path), "user.x", "1"));
                 }
                 break;
+            case 16:
+            case 17:
+                if (is_file && st.st_size > 0) merge(path);
+                break;
             default: break;
+        }
+    }
+
+    // The container must see nothing of it, whatever comes of it.
+    void merge(const std::string& path) {
+        if constexpr (std::is_same_v<Engine, EngineThread>) {
+            const fuse_attr attr = kernel_->getattr(node(path)).attr;
+            // Now and then what is not equal.
+            std::string content = reference_.read("r" + path);
+            if (pick(8) == 0) content[pick(static_cast<uint32_t>(content.size()))] ^= 1;
+            MergeRequest request;
+            request.ino = attr.ino;
+            request.size = attr.size;
+            request.mtime = {static_cast<time_t>(attr.mtime), static_cast<long>(attr.mtimensec)};
+            request.object = store_.add_object(content);
+            request.path = path;
+            const MergeAnswer answer = engine_->root().merge(request, MergeBudget(1'000'000'000));
+            log_.push_back("merge " + path + " = " + std::to_string(static_cast<int>(answer.kind)) + " " + answer.reason);
+            if (answer.kind == MergeAnswer::Kind::Failed || answer.kind == MergeAnswer::Kind::Unfinished) {
+                failed_ = true;
+                FAIL_CHECK("merging " << path << " failed: " << answer.error);
+            }
+            if (answer.kind == MergeAnswer::Kind::Merged) merged_++;
         }
     }
 
@@ -439,7 +467,7 @@ private:
     TreeBuilder tree_;
     std::unique_ptr<Kernel> kernel_;
     std::unique_ptr<Engine> engine_;
-    unsigned replaced_ = 0;
+    unsigned replaced_ = 0, merged_ = 0;
     std::vector<OpenPair> open_;
     std::vector<std::string> log_;
     bool failed_ = false;
@@ -447,7 +475,7 @@ private:
 
 // One seed and many steps by hand: TEMPLATEFS_SEED=7 TEMPLATEFS_STEPS=100000
 template <class Engine>
-unsigned run_seeds(uint32_t first, uint32_t last, int steps) {
+unsigned run_seeds(uint32_t first, uint32_t last, int steps, unsigned* merged = nullptr) {
     if (const char* wanted = std::getenv("TEMPLATEFS_SEED")) first = last = static_cast<uint32_t>(std::atoi(wanted));
     if (const char* wanted = std::getenv("TEMPLATEFS_STEPS")) steps = std::atoi(wanted);
     unsigned replaced = 0;
@@ -455,6 +483,7 @@ unsigned run_seeds(uint32_t first, uint32_t last, int steps) {
         Twins<Engine> twins(seed);
         twins.run(steps);
         replaced += twins.replaced();
+        if (merged != nullptr) *merged += twins.merged();
         if (twins.failed()) {
             MESSAGE("seed " << seed << ":\n" << twins.log());
             break;
@@ -467,7 +496,9 @@ unsigned run_seeds(uint32_t first, uint32_t last, int steps) {
 
 TEST_CASE("a root behaves like an ordinary folder under random operations") {
     if (!is_root()) return;
-    run_seeds<EngineThread>(1, 10, 500);
+    unsigned merged = 0;
+    run_seeds<EngineThread>(1, 10, 500, &merged);
+    CHECK(merged > 50);
 }
 
 TEST_CASE("killing the worker again and again changes nothing that a container sees") {

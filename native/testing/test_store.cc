@@ -34,16 +34,20 @@ std::string TestStore::object_file(const std::string& content) const {
     return "objects/" + name.substr(0, 2) + "/" + name.substr(2);
 }
 
+ObjectRef TestStore::add_object(const std::string& content) {
+    auto [found, fresh] = by_content_.emplace(content, std::array<uint8_t, 16>{});
+    if (fresh) {
+        found->second = object_hash(++objects_ * 0x01010101u);
+        folder_.write(object_file(content), content, 0400);
+    }
+    return object(content);
+}
+
+ObjectRef TestStore::object(const std::string& content) const { return {by_content_.at(content), 0, content.size()}; }
+
 void TestStore::add_file(TreeBuilder& tree, std::string_view path, const std::string& content, NodeMeta meta) {
     meta.size = content.size();
-    if (!content.empty()) {
-        auto [found, fresh] = by_content_.emplace(content, std::array<uint8_t, 16>{});
-        if (fresh) {
-            found->second = object_hash(++objects_ * 0x01010101u);
-            folder_.write(object_file(content), content, 0400);
-        }
-        meta.hash = found->second;
-    }
+    if (!content.empty()) meta.hash = add_object(content).hash;
     tree.file(path, meta);
 }
 

@@ -36,6 +36,10 @@ public:
     std::string in_root(const std::string& path) const { return "private/c1/root" + path; }
     std::string in_area(const std::string& name) const { return "private/c1/" + name; }
     std::string object_file(const std::string& content) const;
+    // Makes an object that no tree has.
+    ObjectRef add_object(const std::string& content);
+    // What a link to that content names.
+    ObjectRef object(const std::string& content) const;
     // The bytes of all objects, to see that none has changed.
     std::string all_objects() const;
 

@@ -1,12 +1,13 @@
 import { existsSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
-import { TemplatefsError, errnoOf, storeWriteError } from '../core/errors.js';
+import { errnoOf, storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { Catalog } from './catalog.js';
 import { readContainerFile, type ContainerFile } from './container-file.js';
 import { migrate } from './migrations.js';
 import type { TemplateRecord } from './records.js';
+import { catalogError } from './sqlite-error.js';
 import { formatTemplateFile, readTemplateFile } from './template-file.js';
 import { syncFolder, writeFileDurably } from '../store/write-file-durably.js';
 
@@ -147,8 +148,7 @@ export function rebuildCatalog(options: RebuildOptions): RebuildResult {
       }
     });
   } catch (error) {
-    if (error instanceof TemplatefsError) throw error;
-    throw storeWriteError(error, draft);
+    throw storeWriteError(catalogError(error, draft), draft);
   }
   for (const template of found.templates.values()) {
     const path = paths.templateRecord(template.name);

@@ -9,10 +9,13 @@ export const FRAME_LIMIT_BYTES = 1024 * 1024;
 /** sun_path holds 107 bytes and a NUL. */
 const SOCKET_PATH_LIMIT_BYTES = 107;
 
+/** `latin1`: each character of a field is one byte, as in the paths of a scan. */
+export type FieldEncoding = 'utf8' | 'latin1';
+
 /** One frame: a u32 little-endian length, then each field with a NUL. @throws Error for a field with a NUL, or too much */
-export function encodeFrame(fields: readonly string[]): Buffer {
+export function encodeFrame(fields: readonly string[], encoding: FieldEncoding = 'utf8'): Buffer {
   if (fields.some((field) => field.includes('\0'))) throw new Error('a control field must not hold a NUL');
-  const payload = Buffer.from(fields.map((field) => `${field}\0`).join(''), 'utf8');
+  const payload = Buffer.from(fields.map((field) => `${field}\0`).join(''), encoding);
   if (payload.length > FRAME_LIMIT_BYTES) throw new Error(`a control frame of ${payload.length} bytes is too long`);
   const header = Buffer.alloc(4);
   header.writeUInt32LE(payload.length);
@@ -55,6 +58,8 @@ export interface ControlOptions {
   /** Time for the whole exchange. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
+  /** Of the request's fields. */
+  readonly encoding?: FieldEncoding;
 }
 
 /**
@@ -83,9 +88,9 @@ function protocolError(socketPath: string, why: string, cause?: unknown): Templa
 export async function controlRequest(
   socketPath: string,
   fields: readonly string[],
-  { timeoutMs = 10_000, signal }: ControlOptions = {},
+  { timeoutMs = 10_000, signal, encoding }: ControlOptions = {},
 ): Promise<ControlReply> {
-  const frame = encodeFrame(fields);
+  const frame = encodeFrame(fields, encoding);
   signal?.throwIfAborted();
   const { path, release } = reachable(socketPath);
   try {

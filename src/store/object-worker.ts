@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { parentPort } from 'node:worker_threads';
 import { errnoOf } from '../core/errors.js';
 import { Fingerprint } from './fingerprint.js';
+import { fingerprintFiles } from './fingerprint-files.js';
 import { readFromDisk } from './read-from-disk.js';
 import { ScrubPace } from './scrub-pace.js';
 import { WorkerBatches } from './worker-batches.js';
@@ -45,6 +46,8 @@ function answer(request: WorkerRequest): Omit<WorkerResponse, 'id'> {
     case 'forget':
       batches.forget(request.batch);
       return {};
+    case 'fingerprint':
+      return { fingerprints: fingerprintFiles(request) };
     case 'verify':
       return { verified: verify(request) };
   }

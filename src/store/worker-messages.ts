@@ -101,7 +101,24 @@ export interface VerifyRequest {
   readonly withSums: boolean;
 }
 
+/** Takes the fingerprints of files that are no objects, or may become some. */
+export interface FingerprintRequest {
+  readonly kind: 'fingerprint';
+  /** Paths in bytes, with the size that each file should have. */
+  readonly files: readonly { readonly path: Uint8Array; readonly size: number }[];
+  /** `ends`: only the first and last `END_BYTES`. */
+  readonly what: 'ends' | 'whole';
+  readonly hashBits: number;
+  /** Memory of a `ScrubPace`. */
+  readonly pace: SharedArrayBuffer;
+  readonly bytesPerSecond: number;
+}
+
+/** A file of up to twice as much is read whole at once. */
+export const END_BYTES = 16 * 1024;
+
 export type WorkerRequest =
+  | FingerprintRequest
   | StoreFilesRequest
   | OpenStreamRequest
   | StreamDataRequest
@@ -131,6 +148,13 @@ export interface LinkedContent {
   readonly created: boolean;
 }
 
+export interface FileFingerprint {
+  /** Undefined for a file that is gone, has another size, or is no regular file. */
+  readonly hash?: string;
+  /** What reading the file failed with. */
+  readonly error?: string;
+}
+
 export interface VerifiedFile {
   readonly hash?: string;
   readonly sum?: Uint8Array;
@@ -143,6 +167,7 @@ export interface WorkerResponse {
   readonly contents?: readonly HashedContent[];
   readonly linked?: readonly LinkedContent[];
   readonly verified?: readonly VerifiedFile[];
+  readonly fingerprints?: readonly FileFingerprint[];
   /** A buffer given back to be used again. */
   readonly buffer?: ArrayBuffer;
   readonly error?: { readonly message: string; readonly code: string | undefined; readonly stack: string | undefined };

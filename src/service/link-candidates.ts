@@ -1,0 +1,344 @@
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { applyMerges, type Merge, type MergeOutcome } from '../dedup/apply-merges.js';
+import type { Candidate, SkippedFile } from '../dedup/candidate.js';
+import { fingerprintAll, type FileToRead } from '../dedup/fingerprint-candidates.js';
+import { objectsOf, type KnownObjects } from '../dedup/known-objects.js';
+import { groupByContent, sharingEnds, sharingSizes, type Group } from '../dedup/plan-links.js';
+import { PrivateFiles, fileInFolderPath } from '../dedup/private-files.js';
+import { stageContent } from '../dedup/stage-content.js';
+import { ObjectBatch } from '../store/object-batch.js';
+import { formatObjectId, objectPath, parseObjectId, type ObjectId } from '../store/object-id.js';
+import type { ServiceContext } from './context.js';
+
+/** A container that is mounted for the time. */
+export interface OpenContainer {
+  readonly root: string;
+  /** Whether nobody but this command uses its root: then its engine need not hurry back to serve it. */
+  readonly isIdle: boolean;
+}
+
+export interface LinkCandidatesOptions {
+  readonly candidates: readonly Candidate[];
+  /** Links that have kept their content. */
+  readonly kept: readonly (Candidate & { readonly object: string })[];
+  /** Makes objects also of what nobody else has. */
+  readonly adoptNew: boolean;
+  readonly known: KnownObjects;
+  /** Mounts a container, if it is not. It stays so until the caller is done with all. */
+  readonly open: (container: string) => Promise<OpenContainer>;
+  /** Changes nothing, and says what would be done. */
+  readonly dryRun?: boolean;
+  /** Bits of fingerprints that count: fewer only in tests. */
+  readonly hashBits?: number;
+  /** Most bytes read each second; 0: as fast as the disk is. */
+  readonly bytesPerSecond?: number;
+}
+
+export interface LinkedFiles {
+  /** Files whose content became an object. */
+  readonly adoptedFiles: number;
+  /** Files that were found equal to an object. */
+  readonly mergedFiles: number;
+  /** Of both: links whose content is given back only when nobody has it open or mapped any more. */
+  readonly keptFiles: number;
+  /** New objects. */
+  readonly addedBytes: number;
+  /** Size of what is shared now and was not. */
+  readonly linkedBytes: number;
+  /** Given back on the disk, less what new objects take. */
+  readonly savedBytes: number;
+  /** Read to find out what is equal. */
+  readonly readBytes: number;
+  readonly skipped: readonly SkippedFile[];
+  /** Files that are worth another look, although nothing changes them: they were in use. */
+  readonly again: readonly Candidate[];
+}
+
+/** What an engine may take of the time of a root that is in use, and of one that is not. */
+const BUSY_BUDGET_US = 1_000;
+const IDLE_BUDGET_US = 50_000;
+/** Contents with one fingerprint that are told apart: with 128 bits there is one. */
+const MAX_ROUNDS = 1_000;
+
+interface OpenGroup {
+  readonly group: Group;
+  left: Candidate[];
+  readonly objects: ObjectId[];
+  tried: number;
+}
+
+/** Makes links of private files that are equal to objects, or to one another. */
+export async function linkCandidates(context: ServiceContext, options: LinkCandidatesOptions): Promise<LinkedFiles> {
+  return new Linking(context, options).run();
+}
+
+class Linking {
+  readonly #context: ServiceContext;
+  readonly #options: LinkCandidatesOptions;
+  readonly #files = new PrivateFiles();
+  readonly #skipped: SkippedFile[] = [];
+  readonly #again: Candidate[] = [];
+  readonly #adopted = new Set<string>();
+  #adoptedFiles = 0;
+  #mergedFiles = 0;
+  #keptFiles = 0;
+  #addedBytes = 0;
+  #linkedBytes = 0;
+  #savedBytes = 0;
+  #readBytes = 0;
+
+  constructor(context: ServiceContext, options: LinkCandidatesOptions) {
+    this.#context = context;
+    this.#options = options;
+  }
+
+  async run(): Promise<LinkedFiles> {
+    try {
+      const groups = await this.#findGroups();
+      if (this.#options.dryRun === true) this.#foretell(groups);
+      else {
+        await this.#askForKept();
+        await this.#link(groups);
+      }
+    } finally {
+      this.#files.close();
+    }
+    return {
+      adoptedFiles: this.#adoptedFiles,
+      mergedFiles: this.#mergedFiles,
+      keptFiles: this.#keptFiles,
+      addedBytes: this.#addedBytes,
+      linkedBytes: this.#linkedBytes,
+      savedBytes: this.#savedBytes,
+      readBytes: this.#readBytes,
+      skipped: this.#skipped,
+      again: this.#again,
+    };
+  }
+
+  /** Files with equal contents, as far as fingerprints can tell. */
+  async #findGroups(): Promise<Group[]> {
+    const { adoptNew, known, candidates } = this.#options;
+    let wanted: readonly Candidate[] = candidates;
+    if (!adoptNew) {
+      wanted = sharingSizes(wanted, (size) => known.ofSize(size));
+      const ends = await this.#fingerprints(wanted, 'ends', 'looking at files');
+      const objectEnds = await this.#endsOfObjects(wanted);
+      wanted = sharingEnds(wanted, (candidate) => ends.get(candidate), (size, text) => objectEnds.has(`${size} ${text}`));
+    }
+    const hashes = await this.#fingerprints(wanted, 'whole', 'reading files');
+    return groupByContent(wanted, (candidate) => hashes.get(candidate));
+  }
+
+  async #fingerprints(candidates: readonly Candidate[], what: 'ends' | 'whole', step: string): Promise<Map<Candidate, string>> {
+    for (const container of new Set(candidates.filter(({ isPartial }) => isPartial).map((candidate) => candidate.container))) {
+      // Only its engine knows which bytes are whose.
+      await this.#options.open(container);
+    }
+    const files: FileToRead[] = [];
+    const roots = new Map<string, string>();
+    for (const candidate of candidates) {
+      const top = await this.#top(candidate, roots);
+      files.push({ sizeBytes: candidate.sizeBytes, path: () => this.#pathIn(top, candidate) });
+    }
+    const results = await this.#read(files, what, step);
+    const found = new Map<Candidate, string>();
+    for (const [index, candidate] of candidates.entries()) {
+      const { hash, error } = results[index] ?? {};
+      if (hash !== undefined) found.set(candidate, hash);
+      else this.#skip(candidate, error === undefined ? 'changed' : `cannot be read: ${error}`);
+    }
+    return found;
+  }
+
+  async #endsOfObjects(candidates: readonly Candidate[]): Promise<Set<string>> {
+    const { known } = this.#options;
+    const objects = [...new Set(candidates.map(({ sizeBytes }) => sizeBytes))].flatMap((size) => known.ofSize(size).map((id) => ({ size, id })));
+    const files = objects.map(({ size, id }) => ({ sizeBytes: size, path: () => Buffer.from(objectPath(this.#context.paths, id)) }));
+    const results = await this.#read(files, 'ends', 'looking at objects');
+    return new Set(objects.map(({ size }, index) => `${size} ${results[index]?.hash ?? ''}`));
+  }
+
+  async #read(files: readonly FileToRead[], what: 'ends' | 'whole', step: string): ReturnType<typeof fingerprintAll> {
+    const { signal, onProgress } = this.#context;
+    const { hashBits, bytesPerSecond } = this.#options;
+    const before = this.#readBytes;
+    const total = what === 'whole' ? files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) : undefined;
+    return fingerprintAll(files, what, {
+      ...(hashBits !== undefined && { hashBits }),
+      ...(bytesPerSecond !== undefined && { bytesPerSecond }),
+      ...(signal !== undefined && { signal }),
+      onProgress: (bytes) => {
+        this.#readBytes = before + bytes;
+        onProgress?.({ step, done: bytes, unit: 'bytes', ...(total !== undefined && { total }) });
+      },
+    });
+  }
+
+  /** Where a candidate is read: in the private area, or through the root. */
+  async #top(candidate: Candidate, roots: Map<string, string>): Promise<string> {
+    const { container, isPartial } = candidate;
+    if (!isPartial) return join(this.#context.paths.privateArea(container), 'root');
+    const root = roots.get(container) ?? (await this.#options.open(container)).root;
+    roots.set(container, root);
+    return root;
+  }
+
+  #pathIn(top: string, { path }: Candidate): Buffer | undefined {
+    const file = this.#files.find(top, path);
+    return file === undefined ? undefined : fileInFolderPath(file);
+  }
+
+  #foretell(groups: readonly Group[]): void {
+    for (const { files, hash, sizeBytes } of groups) {
+      const isThere = objectsOf(this.#context.paths.objects, hash, sizeBytes).length > 0;
+      if (!isThere && files.length === 1 && !this.#options.adoptNew) continue;
+      if (!isThere) {
+        this.#adoptedFiles += 1;
+        this.#addedBytes += sizeBytes;
+        this.#savedBytes -= files[0]?.allocatedBytes ?? 0;
+      }
+      this.#mergedFiles += files.length - (isThere ? 0 : 1);
+      this.#linkedBytes += sizeBytes * files.length;
+      this.#savedBytes += files.reduce((sum, { allocatedBytes }) => sum + allocatedBytes, 0);
+    }
+  }
+
+  async #askForKept(): Promise<void> {
+    const merges = this.#options.kept.flatMap((candidate) => {
+      const object = parseObjectId(candidate.object);
+      return object === undefined ? [] : [{ candidate, object }];
+    });
+    for (const { merge, outcome } of await this.#apply(merges, 'giving back what was in use')) {
+      if (outcome.kind === 'merged') this.#savedBytes += outcome.freedBytes;
+      if (outcome.kind === 'kept') this.#again.push(merge.candidate);
+    }
+  }
+
+  /** Round by round: contents whose fingerprint others have, too, come to their own object in a later one. */
+  async #link(groups: readonly Group[]): Promise<void> {
+    const { objects } = this.#context.paths;
+    let open: OpenGroup[] = groups.map((group) => ({ group, left: [...group.files], objects: objectsOf(objects, group.hash, group.sizeBytes), tried: 0 }));
+    for (let round = 0; open.length > 0 && round < MAX_ROUNDS; round += 1) {
+      this.#context.signal?.throwIfAborted();
+      await this.#adopt(open.filter((each) => each.tried >= each.objects.length));
+      open = open.filter((each) => each.tried < each.objects.length);
+      await this.#merge(open);
+      open = open.filter(({ left }) => left.length > 0);
+    }
+  }
+
+  /** Gives each group one more object: the content of one of its files. */
+  async #adopt(groups: readonly OpenGroup[]): Promise<void> {
+    const least = this.#options.adoptNew ? 1 : 2;
+    const worth = groups.filter(({ left }) => left.length >= least);
+    if (worth.length === 0) return;
+    const { onProgress } = this.#context;
+    const { hashBits } = this.#options;
+    const batch = await ObjectBatch.open(this.#context.paths, hashBits === undefined ? {} : { hashBits });
+    try {
+      const tickets: { readonly open: OpenGroup; readonly ticket: number }[] = [];
+      const roots = new Map<string, string>();
+      const total = worth.reduce((sum, { group }) => sum + group.sizeBytes, 0);
+      let done = 0;
+      for (const open of worth) {
+        this.#context.signal?.throwIfAborted();
+        const ticket = await this.#stage(batch, open, roots);
+        if (ticket !== undefined) tickets.push({ open, ticket });
+        done += open.group.sizeBytes;
+        onProgress?.({ step: 'adding objects', done, total, unit: 'bytes' });
+      }
+      const committed = await batch.commit();
+      this.#addedBytes += committed.newBytes;
+      for (const { open, ticket } of tickets) {
+        const object = committed.objects[committed.objectOf[ticket] ?? 0];
+        if (object === undefined) throw new Error('a ticket without an object');
+        // Else the file was changed while it was read: what became of it was tried already.
+        if (!open.objects.some(({ hash, variant }) => hash === object.hash && variant === object.variant)) open.objects.push(object);
+        this.#adopted.add(formatObjectId(object));
+      }
+      for (const id of new Set(tickets.map(({ ticket }) => committed.objects[committed.objectOf[ticket] ?? 0]))) {
+        if (id !== undefined && committed.newBytes > 0) this.#savedBytes -= allocatedBytes(objectPath(this.#context.paths, id));
+      }
+    } finally {
+      await batch.abandon();
+    }
+  }
+
+  /** The content of the first file of a group that can still be read. */
+  async #stage(batch: ObjectBatch, open: OpenGroup, roots: Map<string, string>): Promise<number | undefined> {
+    const least = this.#options.adoptNew ? 1 : 2;
+    while (open.left.length >= least) {
+      const [candidate] = open.left;
+      if (candidate === undefined) return undefined;
+      const path = this.#pathIn(await this.#top(candidate, roots), candidate);
+      const ticket = path === undefined ? undefined : await stageContent(batch, path, candidate);
+      if (ticket !== undefined) return ticket;
+      this.#skip(candidate, 'changed');
+      open.left.shift();
+    }
+    return undefined;
+  }
+
+  /** Tries the next object of each group with all files that are left. */
+  async #merge(groups: readonly OpenGroup[]): Promise<void> {
+    const owners = new Map<Merge, OpenGroup>();
+    for (const open of groups) {
+      const object = open.objects[open.tried];
+      open.tried += 1;
+      if (object === undefined) continue;
+      for (const candidate of open.left) owners.set({ candidate, object }, open);
+      open.left = [];
+    }
+    for (const { merge, outcome } of await this.#apply([...owners.keys()], 'merging')) {
+      if (outcome.kind === 'skipped') {
+        if (outcome.reason === 'different') owners.get(merge)?.left.push(merge.candidate);
+        else this.#skip(merge.candidate, outcome.reason);
+        continue;
+      }
+      const id = formatObjectId(merge.object);
+      // The first link to a new object is the file that it was made of, or as good as that.
+      if (this.#adopted.delete(id)) this.#adoptedFiles += 1;
+      else this.#mergedFiles += 1;
+      this.#linkedBytes += merge.candidate.sizeBytes;
+      if (outcome.kind === 'merged') this.#savedBytes += outcome.freedBytes;
+      else {
+        this.#keptFiles += 1;
+        this.#again.push(merge.candidate);
+      }
+    }
+  }
+
+  async #apply(merges: readonly Merge[], step: string): Promise<{ merge: Merge; outcome: MergeOutcome }[]> {
+    const { paths, signal, onProgress } = this.#context;
+    const done: { merge: Merge; outcome: MergeOutcome }[] = [];
+    for (const container of new Set(merges.map(({ candidate }) => candidate.container))) {
+      const own = merges.filter(({ candidate }) => candidate.container === container);
+      const { isIdle } = await this.#options.open(container);
+      await applyMerges(own, {
+        socket: paths.controlSocket(container),
+        budgetUs: isIdle ? IDLE_BUDGET_US : BUSY_BUDGET_US,
+        ...(signal !== undefined && { signal }),
+        onDone: (merge, outcome) => {
+          done.push({ merge, outcome });
+          onProgress?.({ step, done: done.length, total: merges.length, unit: 'items' });
+        },
+      });
+    }
+    return done;
+  }
+
+  #skip(candidate: Candidate, reason: string): void {
+    const { container, path } = candidate;
+    this.#skipped.push({ container, path, reason });
+    if (LATER.has(reason)) this.#again.push(candidate);
+  }
+}
+
+/** Reasons that go by themselves. */
+const LATER = new Set(['open for writing', 'mapped for writing', 'in use', 'written to lately']);
+
+function allocatedBytes(path: string): number {
+  return (statSync(path, { throwIfNoEntry: false })?.blocks ?? 0) * 512;
+}
