@@ -136,18 +136,20 @@ export class Catalog implements Disposable {
     );
   }
 
-  /** Begins a change of a container's packages, with its journal entry. */
-  beginTransaction(transaction: Pick<TransactionRecord, 'container' | 'operation' | 'request'>): { id: number; journal: number } {
+  /** Begins a change of a container's packages, with its journal entry. @param leastId ids below it were used by a catalog that is gone */
+  beginTransaction(transaction: Pick<TransactionRecord, 'container' | 'operation' | 'request'>, leastId: number): { id: number; journal: number } {
     return this.transaction(() => {
       const journal = this.beginJournal('change-container', transaction.container);
-      const { lastInsertRowid } = this.#database
-        .prepare("INSERT INTO transactions (container, operation, state, request, started) VALUES (@container, @operation, 'running', @request, @started)")
-        .run({ ...transaction, started: new Date().toISOString() });
-      return { id: Number(lastInsertRowid), journal };
+      const last = this.#database.prepare<[], { id: number | null }>("SELECT max(seq) AS id FROM sqlite_sequence WHERE name = 'transactions'").get()?.id ?? 0;
+      const id = Math.max(leastId, last + 1);
+      this.#run("INSERT INTO transactions (id, container, operation, state, request, started) VALUES (@id, @container, @operation, 'running', @request, @started)", {
+        ...transaction, id, started: new Date().toISOString(),
+      });
+      return { id, journal };
     });
   }
 
-  setTransaction(id: number, values: Partial<Pick<TransactionRecord, 'state' | 'snapshot' | 'changes' | 'paths' | 'ended'>>): void {
+  setTransaction(id: number, values: Partial<Pick<TransactionRecord, 'state' | 'changes' | 'paths' | 'ended'>>): void {
     for (const [column, value] of Object.entries(values)) this.#run(`UPDATE transactions SET ${column} = @value WHERE id = @id`, { id, value });
   }
 

@@ -53,7 +53,6 @@ export const MIGRATIONS: readonly string[] = [
     operation   TEXT NOT NULL,
     state       TEXT NOT NULL CHECK (state IN ('running', 'done', 'undone')),
     request     TEXT NOT NULL CHECK (json_valid(request)),
-    snapshot    TEXT,
     changes     TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(changes)),
     paths       TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(paths)),
     started     TEXT NOT NULL,

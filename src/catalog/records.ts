@@ -38,8 +38,6 @@ export interface TransactionRecord {
   readonly state: 'running' | 'done' | 'undone';
   /** JSON: templates and packages that were asked for. */
   readonly request: string;
-  /** Id of the snapshot from before; null when it was not taken yet, or is kept no more. */
-  readonly snapshot: string | null;
   /** JSON: what became of which package. */
   readonly changes: string;
   /** JSON: which paths it has changed, and what they were like afterwards. */

@@ -14,7 +14,7 @@ import { infoCommand } from './commands/info.js';
 import { listCommand } from './commands/list.js';
 import { mountCommand } from './commands/mount.js';
 import { installCommand, localinstallCommand, removeCommand, updateCommand } from './commands/packages.js';
-import { cleanCommand, fetchCommand, statusCommand } from './commands/package-queries.js';
+import { cleanCommand, fetchCommand, rollbackCommand, statusCommand } from './commands/package-queries.js';
 import { quotaCommand } from './commands/quota.js';
 import { restoreCommand } from './commands/restore.js';
 import { snapshotCommand } from './commands/snapshot.js';
@@ -79,6 +79,7 @@ function buildProgram(host: CommandHost): Command {
     updateCommand,
     removeCommand,
     localinstallCommand,
+    rollbackCommand,
     statusCommand,
     fetchCommand,
     cleanCommand,

@@ -26,6 +26,8 @@ export interface LinkPolicy {
   readonly paths: readonly RawName[] | null;
   /** So long a file must not have been written to. */
   readonly leastAgeSeconds: number;
+  /** Left alone, and not told of: secrets. */
+  readonly isKeptPrivate?: (record: ScanRecord) => boolean;
 }
 
 export const DEFAULT_POLICY: LinkPolicy = { leastBytes: 1, greatestBytes: null, paths: null, leastAgeSeconds: 0 };
@@ -67,6 +69,7 @@ export function findCandidates(container: string, records: readonly ScanRecord[]
     if (!path.startsWith('/') || inode === 0) continue;
     if (sizeBytes < policy.leastBytes || (policy.greatestBytes !== null && sizeBytes > policy.greatestBytes)) continue;
     if (policy.paths !== null && !isBelow(path, policy.paths)) continue;
+    if (policy.isKeptPrivate?.(record) === true) continue;
     if (seen.has(inode)) continue;
     seen.add(inode);
     const candidate = {

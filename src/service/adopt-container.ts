@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { HeldLocks } from '../catalog/lock.js';
 import { DEFAULT_POLICY, findCandidates, type SkippedFile } from '../dedup/candidate.js';
 import { KnownObjects } from '../dedup/known-objects.js';
-import { scanPrivateArea } from '../engine/scan.js';
+import { scanPrivateArea, type ScanRecord } from '../engine/scan.js';
 import { printableName, type RawName } from '../store/raw-names.js';
 import { lock, openForWriting, type ServiceContext } from './context.js';
 import { addKnownObjects } from './find-known-objects.js';
@@ -17,6 +17,8 @@ export interface AdoptOptions {
   /** Only files below these absolute paths, as raw names. */
   readonly paths?: readonly RawName[];
   readonly leastBytes?: number;
+  /** Files that stay private, whatever they hold: secrets. */
+  readonly isKeptPrivate?: (record: ScanRecord) => boolean;
   /** The container is mounted there, and the caller keeps it so. */
   readonly root?: string;
   readonly hashBits?: number;
@@ -50,7 +52,7 @@ export async function adoptContainer(context: ServiceContext, options: AdoptOpti
 }
 
 async function adoptMounted(context: ServiceContext, options: AdoptOptions, root: string): Promise<AdoptedContainer> {
-  const { container, adoptNew, paths, leastBytes, hashBits } = options;
+  const { container, adoptNew, paths, leastBytes, hashBits, isKeptPrivate } = options;
   using locks = new HeldLocks();
   // Objects that nothing refers to yet must stay until the links are there: docs/invariants/garbage.md, rule 4.
   locks.hold(await lock(context, { name: 'store', what: 'the store', mode: 'shared' }));
@@ -61,7 +63,7 @@ async function adoptMounted(context: ServiceContext, options: AdoptOptions, root
     if (!adoptNew) addKnownObjects(context, opened.catalog, known);
   }
   const records = await scanPrivateArea(context.paths, container, context.signal);
-  const policy = { ...DEFAULT_POLICY, ...(paths !== undefined && { paths }), ...(leastBytes !== undefined && { leastBytes }) };
+  const policy = { ...DEFAULT_POLICY, ...(paths !== undefined && { paths }), ...(leastBytes !== undefined && { leastBytes }), ...(isKeptPrivate !== undefined && { isKeptPrivate }) };
   const found = findCandidates(container, records, policy, Date.now() / 1000);
   const linked = await linkCandidates(context, {
     candidates: found.candidates,

@@ -13,7 +13,7 @@ import { runHooks, type HookOperation, type HookPlace } from './package-hooks.js
 import { packagePrograms } from './package-programs.js';
 import { appDefinition, containerDefinitions, packageSource, type ContainerDefinitions } from './package-source.js';
 import { PackageTransaction } from './package-transaction.js';
-import { shareWritten } from './share-written.js';
+import { shareWritten, type SharedFiles } from './share-written.js';
 import { enterContainer, leaveContainer } from './use-container.js';
 
 /*
@@ -177,6 +177,16 @@ async function carryOut(work: Work, place: HookPlace, host: ReturnType<typeof op
   });
 }
 
+/** What was installed is installed, also when it could not be shared. */
+async function shareOrTell({ context, options, definitions }: Work, root: string): Promise<SharedFiles> {
+  try {
+    return await shareWritten(context, { container: options.container, root, secretPaths: definitions.driver.secretPaths });
+  } catch (error) {
+    context.onNotice?.(`what was written could not be shared: ${error instanceof Error ? error.message : String(error)}; do it later: templatefs link ${options.container}`);
+    return { addedBytes: 0, linkedBytes: 0 };
+  }
+}
+
 async function prepare(context: ServiceContext, options: ChangePackagesOptions): Promise<Work> {
   const definitions = await (async () => {
     using opened = await openForWriting(context);
@@ -240,7 +250,7 @@ export async function changePackages(context: ServiceContext, options: ChangePac
       await recordApps(work);
       await timer.time('commit', () => begun.commit(plan.changes));
       transaction = undefined;
-      const shared = await timer.time('share', () => shareWritten());
+      const shared = await timer.time('share', () => shareOrTell(work, entered.root));
       return result(plan.changes, { transaction: begun.id, downloadBytes, ...shared, seconds: timer.seconds });
     } catch (error) {
       // Whoever uses the root of a stopped container must have let go of it before it is put back.

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import type { Catalog } from '../catalog/catalog.js';
 import { HeldLocks } from '../catalog/lock.js';
 import { formatContainerFile } from '../catalog/container-file.js';
 import { TemplatefsError } from '../core/errors.js';
@@ -36,15 +37,23 @@ export interface ClonedContainer {
  *   STORE_NOT_WRITABLE, IO_ERROR, INTEGRITY, ENGINE_FAILED, INTERRUPTED
  */
 export async function cloneContainer(context: ServiceContext, options: CloneOptions): Promise<ClonedContainer> {
-  const { paths, signal } = context;
-  const { from } = options;
-  const name = checkContainerName(options.name);
-  const [container = '', id] = from.split('@');
+  const [container = ''] = options.from.split('@');
+  checkContainerName(options.name);
   using opened = await openForWriting(context);
   const { catalog } = opened;
   findContainer(catalog, container);
   using locks = new HeldLocks();
   locks.hold(await lockSubject(context, catalog, 'container', container));
+  return await cloneLocked(context, catalog, options);
+}
+
+/** The same when the caller holds the lock of the container that is cloned. */
+export async function cloneLocked(context: ServiceContext, catalog: Catalog, options: CloneOptions): Promise<ClonedContainer> {
+  const { paths, signal } = context;
+  const { from } = options;
+  const name = checkContainerName(options.name);
+  const [container = '', id] = from.split('@');
+  using locks = new HeldLocks();
   findContainer(catalog, container);
   if (id !== undefined) findSnapshot(paths, container, id);
   if (name !== container) locks.hold(await lockSubject(context, catalog, 'container', name));

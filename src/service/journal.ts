@@ -129,8 +129,12 @@ async function settle(paths: StorePaths, catalog: Catalog, entry: Pick<JournalEn
     case 'remove-template':
       settleTemplate(paths, catalog, entry.subject);
       break;
-    case 'change-container':
+    case 'change-container': {
+      // Not at the top: it stands above what settling is for.
+      const { settleTransactions } = await import('./settle-transactions.js');
+      await settleTransactions({ paths }, catalog, entry.subject);
       break;
+    }
   }
   catalog.endJournal(entry.id);
 }

@@ -1,3 +1,7 @@
+import { isSecretPath } from '../packages/secrets.js';
+import { adoptContainer } from './adopt-container.js';
+import type { ServiceContext } from './context.js';
+
 /** What sharing the files that a transaction wrote has brought. */
 export interface SharedFiles {
   /** New in the store. */
@@ -6,7 +10,25 @@ export interface SharedFiles {
   readonly linkedBytes: number;
 }
 
-/** Makes links of what a transaction wrote. */
-export async function shareWritten(): Promise<SharedFiles> {
-  return { addedBytes: 0, linkedBytes: 0 };
+export interface ShareOptions {
+  readonly container: string;
+  /** Where it is mounted, and kept mounted. */
+  readonly root: string;
+  readonly secretPaths: readonly string[];
+}
+
+const OTHERS_MAY_READ = 0o004;
+
+/**
+ * Makes links of what a transaction wrote: content goes into the store once, whoever installs the same next gets links to it. Secrets stay
+ * private: what is known to be one by its path, and whatever not everybody in the container may read.
+ */
+export async function shareWritten(context: ServiceContext, { container, root, secretPaths }: ShareOptions): Promise<SharedFiles> {
+  const { addedBytes, linkedBytes } = await adoptContainer(context, {
+    container,
+    root,
+    adoptNew: true,
+    isKeptPrivate: ({ path, mode }) => (mode & OTHERS_MAY_READ) === 0 || isSecretPath(path, secretPaths),
+  });
+  return { addedBytes, linkedBytes };
 }

@@ -24,15 +24,24 @@ async function removeStale(context: ServiceContext): Promise<void> {
   }
 }
 
+/** A name for a container that this process makes for a while. */
+export function temporaryName(): string {
+  return `temporary-${process.pid}-${processStart(process.pid) ?? '0'}-${randomBytes(4).toString('hex')}`;
+}
+
+/** Without the signal: cleaning up goes on after an interrupt. */
+export async function destroyTemporary({ paths }: ServiceContext, name: string): Promise<void> {
+  await destroyContainer({ paths, waitMs: 30_000 }, { name, force: true });
+}
+
 /** Does `work` with a container of its own, which is gone afterwards. What killed commands left of this kind goes too. */
 export async function withTemporaryContainer<Result>(context: ServiceContext, template: string, work: (name: string) => Promise<Result>): Promise<Result> {
   await removeStale(context);
-  const name = `temporary-${process.pid}-${processStart(process.pid) ?? '0'}-${randomBytes(4).toString('hex')}`;
+  const name = temporaryName();
   await createContainer(context, { name, template });
   try {
     return await work(name);
   } finally {
-    // Without the signal: cleaning up goes on after an interrupt.
-    await destroyContainer({ paths: context.paths, waitMs: 30_000 }, { name, force: true });
+    await destroyTemporary(context, name);
   }
 }

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { TemplatefsError } from '../../core/errors.js';
 import { formatSize } from '../../core/sizes.js';
 import { collect, examples, type CommandHost } from '../command-host.js';
 import { EXIT_STATUS } from '../exit-codes.js';
@@ -50,6 +51,27 @@ export function cleanCommand(host: CommandHost): Command {
         requireRoot('change a store');
         const done = new PackageCache(session.context.paths).clean({ metadata: options.metadata === true });
         session.result(done, ({ files, bytes }) => `removed ${files} files, ${formatSize(bytes)}\n`);
+        return 0;
+      }),
+    );
+}
+
+export function rollbackCommand(host: CommandHost): Command {
+  return new Command('rollback')
+    .description('undo the last install, update or remove in a container')
+    .argument('<ct>', 'the container')
+    .argument('[transaction]', 'its number, as install prints it (default: the last one)')
+    .option('-f, --force', 'also if its paths were changed by something else since')
+    .option('--dry-run', 'check, and name what was changed since')
+    .addHelpText('after', examples('templatefs rollback c1', 'templatefs rollback c1 7 --dry-run --json'))
+    .action((name: string, text: string | undefined, options: { readonly force?: boolean; readonly dryRun?: boolean }, command: Command) =>
+      host.run(command, async (session) => {
+        if (text !== undefined && !/^[1-9]\d{0,8}$/.test(text)) throw new TemplatefsError('USAGE', `not the number of a transaction: ${JSON.stringify(text)}`, { hint: 'install, update and remove print it' });
+        const { rollBack } = await import('../../service/roll-back.js');
+        const done = await rollBack(session.context, { name, force: options.force === true, dryRun: options.dryRun === true, ...(text !== undefined && { transaction: Number(text) }) });
+        session.result(done, ({ transaction, operation, paths, changedSince, dryRun }) =>
+          `${dryRun ? 'would undo' : 'undid'} transaction ${transaction} (${operation}): ${paths} paths${changedSince.length === 0 ? '' : `, of which were changed since:\n${changedSince.map((path) => `  ${path}`).join('\n')}`}\n`,
+        );
         return 0;
       }),
     );

@@ -1,0 +1,33 @@
+import { scanPrivateArea, type ScanRecord } from '../engine/scan.js';
+import type { ServiceContext } from './context.js';
+
+/** What an entry of a private area is like, as its container sees it: sharing its content changes nothing of it. */
+export type Fingerprints = ReadonlyMap<string, string>;
+
+/** Kinds that differ only in where the content lies. */
+const SHOWN_AS: Readonly<Record<string, string>> = { link: 'file', partial: 'file', merged: 'dir' };
+
+function fingerprint(record: ScanRecord): string {
+  const kind = SHOWN_AS[record.kind] ?? record.kind;
+  const owner = `${record.mode.toString(8)} ${record.uid} ${record.gid}`;
+  // A folder's size and mtime say only that something in it has changed, which has a line of its own.
+  return kind === 'dir' ? `${kind} ${owner}` : `${kind} ${owner} ${record.inode} ${record.sizeBytes} ${record.mtimeSeconds}.${record.mtimeNanoseconds}`;
+}
+
+/** Of all entries of a private area, or of a snapshot `CT@ID`. Paths are raw: one character a byte. */
+export async function fingerprints(context: ServiceContext, area: string): Promise<Fingerprints> {
+  const records = await scanPrivateArea(context.paths, area, context.signal);
+  return new Map(records.filter(({ path }) => path.startsWith('/')).map((record) => [record.path, fingerprint(record)]));
+}
+
+/** One path that changed: what it was like before and afterwards; null: nothing of the container's own. */
+export type PathChange = readonly [path: string, before: string | null, after: string | null];
+
+export function changedPaths(before: Fingerprints, after: Fingerprints): PathChange[] {
+  const changes: PathChange[] = [];
+  for (const path of new Set([...before.keys(), ...after.keys()])) {
+    const [was, is] = [before.get(path) ?? null, after.get(path) ?? null];
+    if (was !== is) changes.push([path, was, is]);
+  }
+  return changes.sort(([a], [b]) => (a < b ? -1 : 1));
+}

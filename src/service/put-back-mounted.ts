@@ -1,0 +1,90 @@
+import { lstatSync, mkdirSync, writeFileSync, type Stats } from 'node:fs';
+import { join } from 'node:path';
+import { appsOf, withApps } from '../catalog/apps-of-container.js';
+import type { Catalog } from '../catalog/catalog.js';
+import { formatContainerFile, readContainerFile } from '../catalog/container-file.js';
+import { TemplatefsError } from '../core/errors.js';
+import type { IdMaps } from '../core/id-map.js';
+import { writeFileDurably } from '../store/write-file-durably.js';
+import { changedPaths, fingerprints, type PathChange } from './area-fingerprint.js';
+import { cloneLocked } from './clone-container.js';
+import type { ServiceContext } from './context.js';
+import { packagePrograms } from './package-programs.js';
+import { temporaryName, destroyTemporary } from './temporary-container.js';
+import { enterContainer, leaveContainer } from './use-container.js';
+
+/*
+ * Puts paths of a mounted container back to what a snapshot has: its private area cannot be exchanged under a live engine, so it is done by
+ * ordinary file operations. A temporary clone of the snapshot is mounted and shown to the container's own tar, in the sandbox:
+ * whatever links the container makes meanwhile lead nowhere but into itself.
+ */
+
+/** What goes, deepest first; a folder in which the container has put something else stays. Then an archive of what comes back. */
+const PUT_BACK = `set -e
+before=/run/templatefs
+list=$before/.templatefs-paths
+xargs -0 -r rm -df -- < $list/remove 2>/dev/null || true
+[ -s $list/copy ] || exit 0
+tar --directory $before --create --format=posix --xattrs --xattrs-include='*' --acls --numeric-owner --no-recursion --null --files-from $list/copy \\
+  | tar --directory / --extract --preserve-permissions --xattrs --xattrs-include='*' --acls --numeric-owner
+`;
+
+export interface PutBackOptions {
+  readonly container: string;
+  /** Of the snapshot. */
+  readonly id: string;
+  /** Where the container is mounted. */
+  readonly root: string;
+  readonly ids: IdMaps | null;
+  /** Only these; undefined: all that differ. */
+  readonly paths?: ReadonlySet<string>;
+}
+
+function statusOf(root: string, path: string): Stats | undefined {
+  return lstatSync(Buffer.concat([Buffer.from(root), Buffer.from(path, 'latin1')]), { throwIfNoEntry: false });
+}
+
+/** Paths are in order, so that parents come before children; NUL stands after each. */
+function writeList(file: string, paths: readonly string[]): void {
+  writeFileSync(file, Buffer.from(paths.map((path) => `${path}\0`).join(''), 'latin1'));
+}
+
+async function putBack(context: ServiceContext, options: PutBackOptions, changes: readonly PathChange[], clone: string): Promise<void> {
+  const before = await enterContainer(context, clone);
+  try {
+    const lists = join(before.root, '.templatefs-paths');
+    mkdirSync(lists);
+    const isThere = ([path]: PathChange): boolean => statusOf(before.root, path) !== undefined;
+    writeList(join(lists, 'remove'), changes.filter((change) => !isThere(change)).map(([path]) => path).reverse());
+    writeList(join(lists, 'copy'), changes.filter(isThere).map(([path]) => `.${path}`));
+    const programs = packagePrograms({ name: options.container, root: options.root, ids: options.ids, environment: {} });
+    const answer = await programs.run({ script: PUT_BACK, input: before.root });
+    if (answer.status !== 0) {
+      throw new TemplatefsError('FAILED', `${options.container} could not be put back while it is mounted: ${answer.errors.split('\n').at(-1) ?? ''}`, {
+        hint: `stop it and unmount it (templatefs umount ${options.container}); the next command then puts it back`,
+      });
+    }
+  } finally {
+    before.use.release();
+    await leaveContainer(context, clone);
+  }
+}
+
+/** The caller holds the container's lock. @returns how many paths were put back */
+export async function putBackMounted(context: ServiceContext, catalog: Catalog, options: PutBackOptions): Promise<number> {
+  const snapshot = `${options.container}@${options.id}`;
+  const all = changedPaths(await fingerprints(context, snapshot), await fingerprints(context, options.container));
+  const changes = options.paths === undefined ? all : all.filter(([path]) => options.paths?.has(path) === true);
+  if (changes.length > 0) {
+    const clone = temporaryName();
+    await cloneLocked(context, catalog, { from: snapshot, name: clone });
+    try {
+      await putBack(context, options, changes, clone);
+    } finally {
+      await destroyTemporary(context, clone);
+    }
+  }
+  const [now, then] = [readContainerFile(context.paths.containerFile(options.container)), readContainerFile(context.paths.containerFile(snapshot))];
+  if (now !== undefined && then !== undefined) writeFileDurably(context.paths.containerFile(options.container), formatContainerFile(withApps(now, appsOf(then))));
+  return changes.length;
+}
