@@ -37,8 +37,9 @@ export interface Bundle {
   readonly bundle: string;
   /** Where the root is to be mounted before the runtime starts. */
   readonly rootfs: string;
-  /** A program that mounts it; it does nothing when that is done already. */
+  /** Programs that mount and unmount it; they do nothing when that is done already. */
   readonly mount: string;
+  readonly umount: string;
   readonly args: readonly string[];
 }
 
@@ -55,8 +56,19 @@ function mountScript(words: readonly string[]): string {
   return (
     '#!/bin/sh\n' +
     '# Mounts the root of this bundle; run it before the runtime. Mounted already is fine, a dead mount is cleared away.\n' +
-    '# `umount` of the folder rootfs ends it; the poststop hook of config.json does that when the container is deleted.\n' +
     `exec ${words.map(quote).join(' ')}\n`
+  );
+}
+
+/** The program `umount`, the poststop hook: a runtime and one that cleans up behind it may both call it. */
+function umountScript(umount: string, rootfs: string): string {
+  // As /proc/mounts writes it: mangle_path() in the kernel.
+  const field = rootfs.replaceAll(/[ \t\n\\#]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
+  return (
+    '#!/bin/sh\n' +
+    '# Unmounts the root of this bundle, which ends its engine; config.json has it as poststop hook. Not mounted is fine.\n' +
+    `grep -qF ${quote(` ${field} fuse.templatefs `)} /proc/self/mounts || exit 0\n` +
+    `exec ${quote(umount)} ${quote(rootfs)}\n`
   );
 }
 
@@ -85,8 +97,8 @@ function prepareFolder(context: ServiceContext, folder: string, force: boolean):
 }
 
 /**
- * Writes an OCI bundle for a container: `config.json`, an empty folder `rootfs`, and a program `mount`, which mounts the
- * container's root there without Node.js. Mounts nothing itself.
+ * Writes an OCI bundle for a container: `config.json`, an empty folder `rootfs`, and programs `mount` and `umount`, which mount
+ * the container's root there without Node.js. Mounts nothing itself.
  *
  * @throws CONTAINER_NOT_FOUND, USAGE, FAILED, ENGINE_FAILED, BAD_TREE, INTEGRITY
  */
@@ -100,7 +112,7 @@ export async function bundleContainer(context: ServiceContext, options: BundleOp
   const args = startWords(image, options.command) ?? SHELL;
   const user = findUser(context, tree, options.user ?? image?.user ?? '0:0');
   await findEngine();
-  const umount = await findExecutable({ name: 'umount', debianPackage: 'mount', purpose: 'unmount the root of a bundle' });
+  const unmounter = await findExecutable({ name: 'umount', debianPackage: 'mount', purpose: 'unmount the root of a bundle' });
 
   const bundle = prepareFolder(context, options.folder, options.force === true);
   const rootfs = join(bundle, 'rootfs');
@@ -114,14 +126,21 @@ export async function bundleContainer(context: ServiceContext, options: BundleOp
     terminal: options.terminal,
     ids,
     annotations: { ...image?.labels, 'org.templatefs.container': name, 'org.templatefs.store': resolve(paths.store) },
-    poststop: [umount, rootfs],
+    poststop: [join(bundle, 'umount')],
   });
   const mount = join(bundle, 'mount');
+  const umount = join(bundle, 'umount');
   const map = options.ids === undefined ? [] : options.ids === null ? ['--no-idmap'] : idMapArguments(options.ids);
-  writeFileDurably(mount, mountScript([enginePath(), 'mount', '--store', resolve(paths.store), '--container', name, '--mountpoint', rootfs, ...map]), 0o755);
-  chmodSync(mount, 0o755);
+  const programs = [
+    [mount, mountScript([enginePath(), 'mount', '--store', resolve(paths.store), '--container', name, '--mountpoint', rootfs, ...map])],
+    [umount, umountScript(unmounter, rootfs)],
+  ] as const;
+  for (const [path, text] of programs) {
+    writeFileDurably(path, text, 0o755);
+    chmodSync(path, 0o755);
+  }
   writeFileDurably(join(bundle, 'config.json'), `${JSON.stringify(config, null, 2)}\n`, 0o644);
-  return { name, bundle, rootfs, mount, args };
+  return { name, bundle, rootfs, mount, umount, args };
 }
 
 /** Looks a user up in the template: the container's own changes are not to be read from outside without its root mounted. */

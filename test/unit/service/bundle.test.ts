@@ -36,8 +36,8 @@ asRoot('bundle', () => {
     fakeEngine('echo "$*"');
     const folder = join(temporaryFolder(), "it's a bundle");
     const made = await bundleContainer(context, { ...base, name: 'c+1', folder });
-    expect(made).toEqual({ name: 'c+1', bundle: folder, rootfs: join(folder, 'rootfs'), mount: join(folder, 'mount'), args: ['/bin/sh'] });
-    expect(readdirSync(folder).sort()).toEqual(['config.json', 'mount', 'rootfs']);
+    expect(made).toEqual({ name: 'c+1', bundle: folder, rootfs: join(folder, 'rootfs'), mount: join(folder, 'mount'), umount: join(folder, 'umount'), args: ['/bin/sh'] });
+    expect(readdirSync(folder).sort()).toEqual(['config.json', 'mount', 'rootfs', 'umount']);
     expect(statSync(join(folder, 'rootfs')).mode & 0o777).toBe(0o755);
     const config = configOf(folder);
     expect(config.process).toMatchObject({ args: ['/bin/sh'], cwd: '/', terminal: false, user: { uid: 0, gid: 0 } });
@@ -47,7 +47,8 @@ asRoot('bundle', () => {
     expect(config.linux.uidMappings).toBeUndefined();
     expect(config.linux.namespaces.map(({ type }) => type)).not.toContain('user');
     expect(config.annotations).toEqual({ 'org.templatefs.container': 'c+1', 'org.templatefs.store': paths.store });
-    expect(config.hooks.poststop).toMatchObject([{ path: expect.stringMatching(/^\/.*umount$/) as string, args: [expect.any(String), join(folder, 'rootfs')] }]);
+    expect(config.hooks.poststop).toMatchObject([{ path: join(folder, 'umount'), args: [join(folder, 'umount')] }]);
+    expect(execFileSync(made.umount, { encoding: 'utf8' })).toBe('');
     // The words reach the engine as they are, whatever is in them.
     expect(execFileSync(made.mount, { encoding: 'utf8' })).toBe(`mount --store ${paths.store} --container c+1 --mountpoint ${join(folder, 'rootfs')}\n`);
   });
