@@ -3,7 +3,6 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { readContainerFile } from '../catalog/container-file.js';
 import { TemplatefsError, diskError, errnoOf } from '../core/errors.js';
 import { idMapArguments, type IdMaps } from '../core/id-map.js';
-
 import { enginePath, findEngine } from '../engine/engine-binary.js';
 import { DEFAULT_PATH, runtimeConfig, type RuntimeUser } from '../oci/runtime-config.js';
 import { resolveUser } from '../oci/resolve-user.js';
