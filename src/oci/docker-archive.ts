@@ -19,6 +19,12 @@ function parseEntry(value: unknown): Entry {
   return { config, tags: tags ?? [], layers };
 }
 
+/** A reference in the short form that people write: with a tag, and without Docker's own registry. */
+function shortName(reference: string): string {
+  const name = reference.replace(/^docker\.io\/(?:library\/)?/, '');
+  return /:[^/]*$/.test(name) ? name : `${name}:latest`;
+}
+
 /**
  * Finds an image in what `docker save` writes. It has no digests of blobs: what vouches for a layer is the digest of its
  * content in the configuration. @throws BAD_ARCHIVE, FAILED when there is not exactly one that fits
@@ -29,8 +35,7 @@ export async function openDockerArchive(files: ImageFiles, { reference, platform
   const list = await readJson(bytes, 'manifest.json');
   if (!Array.isArray(list)) throw badImage('manifest.json is no list');
   const entries = list.map(parseEntry);
-  const wanted = reference === undefined || reference.includes(':') ? reference : `${reference}:latest`;
-  const fitting = wanted === undefined ? entries : entries.filter(({ tags }) => tags.includes(wanted));
+  const fitting = reference === undefined ? entries : entries.filter(({ tags }) => tags.some((tag) => shortName(tag) === shortName(reference)));
   const [entry] = fitting;
   if (entry === undefined || fitting.length > 1) {
     const names = entries.flatMap(({ tags }) => tags);

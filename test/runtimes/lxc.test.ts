@@ -32,15 +32,17 @@ beforeEach(async () => {
 
 /** LXC leaves empty cgroups of its own behind. */
 const cleanUp = `for name in $(lxc-ls); do lxc-stop --kill -n $name || :; done
-  for folder in /sys/fs/cgroup /sys/fs/cgroup/*; do rmdir $folder/lxc.pivot $folder/lxc.monitor.c[12]* $folder/lxc.payload.c[12]* || :; done 2>/dev/null`;
+  for folder in /sys/fs/cgroup /sys/fs/cgroup/*; do rmdir $folder/lxc.pivot $folder/lxc.monitor.c[12o]* $folder/lxc.payload.c[12o]* || :; done 2>/dev/null`;
 
 describe('the examples of the documentation', () => {
   test('plain, and what was written is there until destroy', async () => {
     const [plain = ''] = documentedExamples('LXC');
-    const example = plain.replace('lxc-stop -n c1\n', (stop) => `state c1\n${stop}until_unmounted\nstate c1\nstarts c1\ntemplatefs diff c1 | grep greeting\n`);
-    expect(example).not.toBe(plain);
+    const example = plain
+      .replace('lxc-stop -n c1\n', (stop) => `state c1\n${stop}until_unmounted\nstate c1\nstarts c1\n`)
+      .replace('lxc-stop -n copy\n', (stop) => `lxc-attach -n copy -- /bin/cat /root/greeting /proc/sys/kernel/hostname\n${stop}until_unmounted\nstarts copy\ntemplatefs diff copy\nstarts c1\n`);
+    expect(example.split('until_unmounted')).toHaveLength(3);
     expect(await scripts.lines(`${example}\ntemplatefs --json list\nls /var/lib/lxc`, cleanUp)).toEqual(
-      ['0', '"mounted" null ', '"stopped" null ', '1', 'A /root/greeting', '[]'],
+      ['0', '"mounted" null ', '"stopped" null ', '1', 'hello', 'copy', '2', 'C /root', 'A /root/greeting', 'A /root/starts', '1', '[]'],
     );
   });
 

@@ -38,7 +38,7 @@ test('a corrupt catalog is 12', async () => {
   expect(await run('list', '--store', paths.store)).toMatchObject({ status: 12, stderr: expect.stringContaining('templatefs catalog rebuild') as string });
 });
 
-test.each([['frobnicate'], ['list', '--frob'], ['create'], ['create', 'c1'], ['mount'], ['exec'], ['bundle', 'c1'], ['list', 'extra'], ['list', '--wait', 'soon'], ['template', 'frob']])(
+test.each([['frobnicate'], ['list', '--frob'], ['create'], ['create', 'c1'], ['mount'], ['exec'], ['bundle', 'c1'], ['info', 'c1', 'extra'], ['list', '--wait', 'soon'], ['template', 'frob']])(
   'wrong usage is 2: %s %s',
   async (...argv) => {
     const { store } = temporaryStore();

@@ -159,7 +159,7 @@ describe('archives', () => {
     const config = JSON.stringify({ os: 'linux', architecture: ARCH, config: { Cmd: ['x'] }, rootfs: { diff_ids: [sha256(tar('a')), sha256(tar('b'))] } });
     const name = `${sha256(config).slice(7)}.json`;
     const images = [
-      { Config: name, RepoTags: ['web:latest', 'web:2'], Layers: ['1/layer.tar', '2/layer.tar'] },
+      { Config: name, RepoTags: ['web:latest', 'docker.io/library/web:2', 'h:5000/web:latest'], Layers: ['1/layer.tar', '2/layer.tar'] },
       { Config: name, RepoTags: null, Layers: ['1/layer.tar', '3/layer.tar'] },
     ];
     return archive(
@@ -186,7 +186,8 @@ describe('archives', () => {
       expect(image).toMatchObject({ digest: expect.stringMatching(/^sha256:/) as string, config: { cmd: ['x'] } });
       const store = temporaryStore();
       expect(dump(store, (await importLayers(store, image.layers)).tree)).toHaveLength(3);
-      await expect(openDockerArchive(files, {})).rejects.toMatchObject({ message: expect.stringMatching(/holds 2 images/) as string, hint: expect.stringContaining('web:latest, web:2') as string });
+      await expect(openDockerArchive(files, {})).rejects.toMatchObject({ message: expect.stringMatching(/holds 2 images/) as string, hint: expect.stringContaining('web:latest, docker.io/library/web:2') as string });
+      for (const reference of ['web:2', 'docker.io/web:2', 'h:5000/web']) expect((await openDockerArchive(files, { reference })).digest).toBe(image.digest);
       await expect(openDockerArchive(files, { reference: 'web:3' })).rejects.toMatchObject({ code: 'FAILED' });
     } finally {
       await files.close();
