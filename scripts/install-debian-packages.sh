@@ -13,6 +13,9 @@ run   | mmdebstrap      | makes a Debian root from a template definition
 run   | bubblewrap      | the sandbox in which commands of containers run
 run   | util-linux      | unshare and setpriv around both
 run   | debian-archive-keyring | the keys that sign Debian
+run   | gpgv            | checks signatures of repositories
+run   | gpg             | takes keyrings apart for rpm
+run   | rpm             | rpmkeys: checks signatures of packages; not needed for templates of Debian
 run   | xz-utils        | archives: .tar.xz
 run   | zstd            | archives: .tar.zst
 build | g++             | compiles the engine
@@ -49,6 +52,8 @@ runtimes | docker-registry | a registry on loopback
 programs | sqlite3      | reads the database of rpm
 programs | postgresql   | server, pgbench and pg_amcheck: a database on a root
 programs | rpm          | rpm and rpmbuild: a database of packages on a root
+programs | dnf          | OS templates of RPMs, bootstrapped and installed into
+programs | zypper       | the same with zypper
 programs | dbench       | the load of a file server
 programs | ccache       | the cache of a compiler on a root
 bench | fuse-overlayfs  | peer in the benchmarks
