@@ -1,8 +1,10 @@
 #include "testing/engine_thread.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 
@@ -22,7 +24,12 @@ void EngineThread::start() {
     ::signal(SIGPIPE, SIG_IGN);
     session_.emplace(*root_, kernel_.engine_fd(), SessionOptions{.passthrough = false});
     thread_ = std::thread([this] {
+        pollfd wait{kernel_.engine_fd(), POLLIN, 0};
         for (;;) {
+            rests_ = true;
+            while (::poll(&wait, 1, -1) < 0 && errno == EINTR) {
+            }
+            rests_ = false;
             auto step = session_->step();
             // A socket says so in other words than /dev/fuse.
             if (!step.ok() && (step.error_code() == EPIPE || step.error_code() == ECONNRESET)) return;
@@ -38,6 +45,12 @@ void EngineThread::start() {
 void EngineThread::kill() {
     kernel_.hang_up();
     if (thread_.joinable()) thread_.join();
+    rests_ = true;
+}
+
+EngineThread& EngineThread::rested() {
+    while (!rests_) std::this_thread::yield();
+    return *this;
 }
 
 void EngineThread::stop() {

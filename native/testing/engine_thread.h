@@ -23,13 +23,14 @@ public:
     void stop();
     // As `stop`, but as after SIGKILL: nothing is written back.
     void kill();
-    // Only when the engine rests, that is between an answer and the next request.
-    StateHeader& header() { return state_->header(); }
+    // Only between an answer and the next request: they wait until the engine has done what it does after an answer.
+    StateHeader& header() { return rested().state_->header(); }
     UsageState usage() { return header().usage; }
-    Root& root() { return *root_; }
+    Root& root() { return *rested().root_; }
 
 private:
     void start();
+    EngineThread& rested();
 
     FakeKernel& kernel_;
     UniqueFd memory_;
@@ -37,6 +38,7 @@ private:
     std::optional<Root> root_;
     std::optional<Session> session_;
     std::thread thread_;
+    std::atomic<bool> rests_ = true;
 };
 
 }  // namespace templatefs::testing
