@@ -11,6 +11,7 @@ import { destroyCommand } from './commands/destroy.js';
 import { diffCommand } from './commands/diff.js';
 import { engineCommand } from './commands/engine.js';
 import { execCommand } from './commands/exec.js';
+import { exportCommand } from './commands/export.js';
 import { gcCommand } from './commands/gc.js';
 import { infoCommand } from './commands/info.js';
 import { listCommand } from './commands/list.js';
@@ -86,6 +87,7 @@ function buildProgram(host: CommandHost): Command {
     fetchCommand,
     cleanCommand,
     bundleCommand,
+    exportCommand,
     listCommand,
     infoCommand,
     diffCommand,

@@ -3,7 +3,7 @@ import { TemplatefsError } from '../core/errors.js';
 import { findExecutable } from '../sandbox/find-executable.js';
 import { hostPlatform, type Platform } from './platform.js';
 
-export interface CopyOptions {
+export interface CopyOptions extends SkopeoOptions {
   /** Without `docker://`. */
   readonly reference: string;
   /** An OCI image layout that skopeo makes; its image has the name `image`. */
@@ -11,8 +11,6 @@ export interface CopyOptions {
   readonly platform?: Platform;
   /** false: plain HTTP, or a certificate that nobody vouches for. */
   readonly tlsVerify: boolean;
-  readonly signal?: AbortSignal;
-  readonly onLog?: (line: string) => void;
 }
 
 /** Tags and digests of registries, as the distribution specification has them; above all no option and no space. */
@@ -23,9 +21,7 @@ const REFERENCE = /^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,1023}$/;
  * (containers-policy.json(5)). @throws USAGE, FAILED with what skopeo says, INTERRUPTED
  */
 export async function copyFromRegistry(options: CopyOptions): Promise<void> {
-  const { reference, folder, platform = hostPlatform(), signal, onLog } = options;
-  if (!REFERENCE.test(reference)) throw new TemplatefsError('USAGE', `not a reference to an image: ${JSON.stringify(reference)}`, { hint: 'for example: docker://registry.example/debian:12' });
-  const skopeo = await findExecutable({ name: 'skopeo', debianPackage: 'skopeo', purpose: 'copy images from registries' });
+  const { reference, folder, platform = hostPlatform() } = options;
   const args = [
     '--override-os', platform.os,
     '--override-arch', platform.architecture,
@@ -34,6 +30,19 @@ export async function copyFromRegistry(options: CopyOptions): Promise<void> {
     ...(options.tlsVerify ? [] : ['--src-tls-verify=false']),
     `docker://${reference}`, `oci:${folder}:image`,
   ];
+  await runSkopeo(args, reference, options);
+}
+
+/** What skopeo's callers have in common. */
+export interface SkopeoOptions {
+  readonly signal?: AbortSignal;
+  readonly onLog?: (line: string) => void;
+}
+
+/** Runs skopeo about an image of a registry. @throws USAGE for what is no reference, FAILED with what skopeo says, INTERRUPTED */
+export async function runSkopeo(args: readonly string[], reference: string, { signal, onLog }: SkopeoOptions): Promise<void> {
+  if (!REFERENCE.test(reference)) throw new TemplatefsError('USAGE', `not a reference to an image: ${JSON.stringify(reference)}`, { hint: 'for example: docker://registry.example/debian:12' });
+  const skopeo = await findExecutable({ name: 'skopeo', debianPackage: 'skopeo', purpose: 'copy images to and from registries' });
   const child = spawn(skopeo, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   const stop = (): void => { child.kill('SIGTERM'); };
   signal?.addEventListener('abort', stop, { once: true });

@@ -4,7 +4,7 @@ import { TemplatefsError } from '../core/errors.js';
 import type { IdMaps } from '../core/id-map.js';
 import { lock, openForWriting, type ServiceContext } from './context.js';
 import { findContainer, lockSubject } from './find-record.js';
-import { mountLocked } from './mount-container.js';
+import { mountLocked, type MountRequest } from './mount-container.js';
 import { umountLocked } from './umount-container.js';
 
 /** A container that is mounted for as long as `use` is held. */
@@ -20,7 +20,7 @@ export function hostnameOf(name: string): string {
 }
 
 /** Mounts if need be. The lock `use` keeps others from unmounting; that of the container is not held while it runs. */
-export async function enterContainer(context: ServiceContext, name: string): Promise<EnteredContainer> {
+export async function enterContainer(context: ServiceContext, name: string, options: Pick<MountRequest, 'ids'> = {}): Promise<EnteredContainer> {
   using opened = await openForWriting(context);
   const { catalog } = opened;
   findContainer(catalog, name);
@@ -29,7 +29,7 @@ export async function enterContainer(context: ServiceContext, name: string): Pro
   findContainer(catalog, name);
   const use = await lock(context, { name: `use-${name}`, what: `container ${name}`, mode: 'shared' });
   try {
-    const { root, ids } = await mountLocked(context, { name, temporary: true });
+    const { root, ids } = await mountLocked(context, { name, temporary: true, ...options });
     return { root, use, ids };
   } catch (error) {
     use.release();

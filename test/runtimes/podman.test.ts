@@ -62,3 +62,17 @@ test('a container in the background, its monitor killed, its engine killed: the 
   );
   expect(lines).toEqual(['0', 'k1', 'exec', 'k1', 'k1', 'k1', '"stopped" null ']);
 });
+
+test('podman takes what is exported, with the configuration', async () => {
+  await store.ok('create', 'c1', '--ostemplate', TEMPLATE);
+  const lines = await scripts.lines(
+    `templatefs exec c1 -- sh -c 'echo exported > /root/file'
+    templatefs export c1 /run/c1.tar >/dev/null
+    image=$(podman load --quiet --input /run/c1.tar | sed 's/.*: //')
+    podman run --rm --network none $image /bin/sh -c 'cat /root/file'
+    podman rmi $image >/dev/null
+    state c1`,
+    cleanUp,
+  );
+  expect(lines).toEqual(['exported', '"stopped" null ']);
+});

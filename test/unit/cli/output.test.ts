@@ -10,7 +10,7 @@ describe('exit statuses', () => {
     const byStatus = (status: number): string[] => Object.entries(EXIT_STATUS).filter(([, value]) => value === status).map(([code]) => code).sort();
     expect(byStatus(2)).toEqual(['USAGE']);
     expect(byStatus(3)).toEqual(['PARTIAL']);
-    expect(byStatus(10)).toEqual(['CONTAINER_NOT_FOUND', 'PACKAGE_NOT_FOUND', 'TEMPLATE_NOT_FOUND']);
+    expect(byStatus(10)).toEqual(['CONTAINER_NOT_FOUND', 'PACKAGE_NOT_FOUND', 'SNAPSHOT_NOT_FOUND', 'TEMPLATE_NOT_FOUND']);
     expect(byStatus(11)).toEqual(['BUSY', 'CONTAINER_MOUNTED', 'TEMPLATE_IN_USE']);
     expect(byStatus(12)).toEqual(['BAD_CATALOG', 'BAD_TREE', 'INTEGRITY']);
     expect(byStatus(13)).toEqual(['ENGINE_FAILED', 'ENGINE_MISMATCH', 'ENGINE_STATE_MISMATCH', 'FUSE_UNAVAILABLE']);

@@ -1,0 +1,23 @@
+import { Command } from 'commander';
+import { examples, type CommandHost } from '../command-host.js';
+
+interface ExportOptions {
+  readonly tlsVerify: boolean;
+}
+
+export function exportCommand(host: CommandHost): Command {
+  return new Command('export')
+    .description('write a container as an image that podman, skopeo and others take')
+    .argument('<ct>', 'the container; it is mounted for the time if need be')
+    .argument('<target>', 'oci:DIR[:REF], oci-archive:FILE or FILE, docker://NAME:TAG')
+    .option('--no-tls-verify', 'write to a registry without TLS, or with a certificate that nobody vouches for')
+    .addHelpText('after', examples('templatefs export c1 c1.tar && podman load -i c1.tar', 'templatefs export c1 oci:/srv/images/c1:v1', 'templatefs export c1 docker://registry.example/c1:v1'))
+    .action((name: string, target: string, options: ExportOptions, command: Command) =>
+      host.run(command, async (session) => {
+        const { exportContainer } = await import('../../service/export-container.js');
+        const exported = await exportContainer(session.context, { name, target, tlsVerify: options.tlsVerify });
+        session.result(exported, (one) => `${one.target} ${one.digest}\n`);
+        return 0;
+      }),
+    );
+}

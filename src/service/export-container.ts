@@ -1,0 +1,156 @@
+import { execFile } from 'node:child_process';
+import { renameSync, rmSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { Transform } from 'node:stream';
+import { promisify } from 'node:util';
+import { TemplatefsError } from '../core/errors.js';
+import { formatImageConfig, type ImageConfig } from '../core/image-config.js';
+import { runSkopeo } from '../oci/copy-from-registry.js';
+import { hostPlatform } from '../oci/platform.js';
+import { DEFAULT_PATH } from '../oci/runtime-config.js';
+import { writeImage } from '../oci/write-layout.js';
+import { packFolder } from '../store/pack-folder.js';
+import { createStagingFolder } from '../store/staging.js';
+import { openForReading, openForWriting, type ServiceContext } from './context.js';
+import { findContainer } from './find-record.js';
+import { imageOf } from './start-words.js';
+import { enterContainer, leaveContainer } from './use-container.js';
+
+export interface ExportOptions {
+  readonly name: string;
+  /** `oci:DIR[:REF]`, `oci-archive:FILE` or FILE, `docker://NAME`. */
+  readonly target: string;
+  readonly tlsVerify?: boolean;
+}
+
+export interface ExportedContainer {
+  readonly name: string;
+  readonly target: string;
+  /** Of the image's manifest. */
+  readonly digest: string;
+}
+
+type Target =
+  | { readonly kind: 'layout'; readonly folder: string; readonly reference: string }
+  | { readonly kind: 'archive'; readonly file: string }
+  | { readonly kind: 'registry'; readonly reference: string };
+
+function parseTarget(target: string): Target {
+  if (target.startsWith('docker://')) return { kind: 'registry', reference: target.slice('docker://'.length) };
+  if (target.startsWith('oci:')) {
+    const [, folder = '', reference = 'latest'] = /^oci:(.*?)(?::([^/:]+))?$/s.exec(target) ?? [];
+    if (folder !== '') return { kind: 'layout', folder: resolve(folder), reference };
+  }
+  const file = target.replace(/^oci-archive:/, '');
+  if (file !== '' && file !== '-' && !/^[a-z-]+:/.test(file)) return { kind: 'archive', file: resolve(file) };
+  throw new TemplatefsError('USAGE', `not a place for an image: ${JSON.stringify(target)}`, { hint: 'write oci:DIR[:REF], oci-archive:FILE or docker://NAME:TAG' });
+}
+
+const NO_IMAGE: ImageConfig = {
+  entrypoint: [], cmd: ['/bin/sh'], env: [DEFAULT_PATH], user: null, workdir: null, labels: {}, stopSignal: null, exposedPorts: [], volumes: [],
+  ...hostPlatform(),
+};
+
+/**
+ * Writes a container as an image of one layer: all that its root shows, as the container's own ids. Deterministic: the same root
+ * gives the same image. Sockets are left out; no archive can hold them.
+ *
+ * @throws CONTAINER_NOT_FOUND, USAGE, BUSY when it is mounted with its ids mapped, FAILED when something writes to it meanwhile, NO_SPACE
+ */
+export async function exportContainer(context: ServiceContext, options: ExportOptions): Promise<ExportedContainer> {
+  const target = parseTarget(options.target);
+  const { name } = options;
+  const image = templateImage(context, name);
+  if (target.kind === 'layout') return { name, target: options.target, digest: await writeRoot(context, name, image, target) };
+  using opened = await openForWriting(context);
+  findContainer(opened.catalog, name);
+  const staging = await createStagingFolder(context.paths);
+  try {
+    const folder = join(staging, 'image');
+    const digest = await writeRoot(context, name, image, { folder, reference: 'latest' });
+    if (target.kind === 'archive') await packLayout(folder, target.file);
+    else {
+      const verify = options.tlsVerify === false ? ['--dest-tls-verify=false'] : [];
+      await runSkopeo(['copy', '--quiet', '--retry-times', '2', ...verify, `oci:${folder}:latest`, `docker://${target.reference}`], target.reference, context);
+    }
+    return { name, target: options.target, digest };
+  } finally {
+    await rm(staging, { recursive: true, force: true });
+  }
+}
+
+function templateImage(context: ServiceContext, name: string): ImageConfig {
+  using opened = openForReading(context);
+  return imageOf(context.paths, findContainer(opened.catalog, name).template) ?? NO_IMAGE;
+}
+
+/** How often a root that changes while it is read is read anew. */
+const ATTEMPTS = 3;
+
+async function writeRoot(context: ServiceContext, name: string, image: ImageConfig, place: { folder: string; reference: string }): Promise<string> {
+  const { root, use } = await enterContainer(context, name, { ids: null });
+  try {
+    for (let attempt = 1; ; attempt += 1) {
+      const written = await tryToWrite(context, root, image, { ...place, last: attempt === ATTEMPTS });
+      if (written !== undefined) return written;
+    }
+  } finally {
+    use.release();
+    await leaveContainer(context, name);
+  }
+}
+
+/** @returns the digest; undefined when something changed meanwhile and this was not the last attempt */
+async function tryToWrite(
+  context: ServiceContext,
+  root: string,
+  image: ImageConfig,
+  { folder, reference, last }: { folder: string; reference: string; last: boolean },
+): Promise<string | undefined> {
+  const packed = packFolder(root, { oneFileSystem: true });
+  const stop = (): void => void packed.stop();
+  context.signal?.addEventListener('abort', stop, { once: true });
+  try {
+    // A tar that failed ends its stream as one that did not: nothing may name what came of it.
+    const checked = packed.archive.pipe(endingWith(packed.ended));
+    packed.archive.on('error', (error) => { checked.destroy(error); });
+    // One that comes before anybody reads must not end the process.
+    checked.on('error', () => undefined);
+    return await writeImage({ folder, reference, layers: [() => checked], config: formatImageConfig(image) });
+  } catch (error) {
+    context.signal?.throwIfAborted();
+    if (packed.hasChanged() && !last) return undefined;
+    throw error;
+  } finally {
+    context.signal?.removeEventListener('abort', stop);
+    await packed.stop();
+  }
+}
+
+/** Passes bytes on, and ends only when whoever made them says that they are whole. */
+function endingWith(ended: Promise<TemplatefsError | undefined>): Transform {
+  return new Transform({
+    highWaterMark: 1 << 20,
+    transform: (chunk: Buffer, _encoding, done) => {
+      done(null, chunk);
+    },
+    flush: (done) => {
+      void ended.then((failure) => {
+        done(failure ?? null);
+      });
+    },
+  });
+}
+
+/** A layout as one file; the same layout gives the same bytes. */
+async function packLayout(folder: string, file: string): Promise<void> {
+  const temporary = `${file}.tmp-${process.pid}`;
+  try {
+    await promisify(execFile)('tar', ['--create', '--format=ustar', '--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner', '--mode=a=r,u+w,a+X', `--file=${temporary}`, `--directory=${folder}`, 'blobs', 'index.json', 'oci-layout']);
+    renameSync(temporary, file);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw new TemplatefsError('FAILED', `cannot write ${file}: ${error instanceof Error ? error.message.trim() : String(error)}`, { hint: 'see that its folder is there and has room', cause: error });
+  }
+}
