@@ -13,6 +13,7 @@ import { engineCommand } from './commands/engine.js';
 import { execCommand } from './commands/exec.js';
 import { gcCommand } from './commands/gc.js';
 import { infoCommand } from './commands/info.js';
+import { linkCommand } from './commands/link.js';
 import { listCommand } from './commands/list.js';
 import { mountCommand } from './commands/mount.js';
 import { installCommand, localinstallCommand, removeCommand, updateCommand } from './commands/packages.js';
@@ -95,6 +96,7 @@ function buildProgram(host: CommandHost): Command {
     restoreCommand,
     destroyCommand,
     quotaCommand,
+    linkCommand,
     statsCommand,
     verifyCommand,
     gcCommand,
