@@ -15,6 +15,8 @@ namespace {
 
 constexpr char kName[] = "changes";
 
+std::string file_text(const ChangeMark& mark) { return "templatefs-changes 1\nmark " + mark.text() + "\n"; }
+
 }  // namespace
 
 std::string ChangeMark::text() const {
@@ -30,14 +32,14 @@ Result<std::optional<ChangeMark>> read_change_mark(int base) {
         return text.error();
     }
     ChangeMark mark;
-    int end = 0;
-    const int fields = std::sscanf(text.value().c_str(), "templatefs-changes 1\nmark %16" SCNx64 "-%" SCNu64 "\n%n", &mark.id, &mark.sequence, &end);
-    if (fields != 2 || end == 0 || mark.id == 0) return std::optional<ChangeMark>();
+    const int fields = std::sscanf(text.value().c_str(), "templatefs-changes 1\nmark %16" SCNx64 "-%" SCNu64, &mark.id, &mark.sequence);
+    // Cut short, or in any other form.
+    if (fields != 2 || mark.id == 0 || text.value() != file_text(mark)) return std::optional<ChangeMark>();
     return std::optional(mark);
 }
 
 Result<void> store_change_mark(int base, const ChangeMark& mark) {
-    return replace_file(base, kName, "templatefs-changes 1\nmark " + mark.text() + "\n", 0600, true);
+    return replace_file(base, kName, file_text(mark), 0600, true);
 }
 
 Result<void> remove_change_mark(int base) {

@@ -10,6 +10,7 @@ import { PrivateFiles, fileInFolderPath } from '../dedup/private-files.js';
 import { stageContent } from '../dedup/stage-content.js';
 import { ObjectBatch } from '../store/object-batch.js';
 import { formatObjectId, objectPath, parseObjectId, type ObjectId } from '../store/object-id.js';
+import { END_BYTES } from '../store/worker-messages.js';
 import type { ServiceContext } from './context.js';
 
 /** A container that is mounted for the time. */
@@ -146,6 +147,8 @@ class Linking {
     const unknown: CachedCandidate[] = [];
     const files: FileToRead[] = [];
     for (const candidate of candidates) {
+      // The ends of a small file are all of it.
+      if (what === 'whole' && candidate.sizeBytes <= 2 * END_BYTES) candidate.hash ??= candidate.ends;
       if ((what === 'ends' ? candidate.ends : candidate.hash) !== null) continue;
       const top = await this.#top(candidate);
       if (top === undefined) continue;
