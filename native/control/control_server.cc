@@ -114,9 +114,12 @@ std::string ControlServer::answer(std::string_view body, int fd) {
     if (verb == "quota") return quota(std::span(fields).subspan(1));
     if (verb == "broken") return broken(std::span(fields).subspan(1), fd);
     if (verb == "sound") return sound(std::span(fields).subspan(1));
+    // The private area stays as it is meanwhile.
+    if (verb == "merge" && frozen_ms() >= 0) return error_frame("BUSY", "another command has it frozen");
     if (verb == "merge") return answer_merge(root_, std::span(fields).subspan(1));
     if (fields.size() != 1) return error_frame("USAGE", "this verb has no arguments");
     if (verb == "status") return status();
+    if (verb == "mark") return FrameWriter().field("ok").field("mark", root_.change_mark()).take();
     if (verb == "sync") {
         if (::syncfs(root_.area().base()) < 0) return error_frame("IO_ERROR", std::strerror(errno));
         return FrameWriter().field("ok").take();

@@ -105,12 +105,14 @@ void Root::opened(Node& node, bool writable) {
     if (!writable) return;
     nodes_.set(node.writers, node.writers + 1);
     end_comparison(node);
+    note_change();
 }
 
 void Root::closed(Node& node, bool writable) {
     if (node.opens == 0) return;
     nodes_.set(node.opens, node.opens - 1);
     nodes_.set(header().opens, header().opens - 1);
+    if (writable) note_change();
     if (writable && node.writers > 0) nodes_.set(node.writers, node.writers - 1);
     if ((node.flags & kNodeSuperseded) != 0) {
         if (Node* current = nodes_.find_ino(node.ino); current != nullptr && current->old_opens > 0) {

@@ -313,6 +313,7 @@ Result<void> Root::own_content(File& file, bool truncate) {
     if (has_own_content(file)) return {};
     const uint64_t ino = file.ino();
     const Node* before = file.node;
+    note_change();
     open_files_.erase(file.nodeid());
     if (!file.is_private()) TRY(materialize_as(file, truncate));
     if ((file.node->flags & kNodeLink) != 0) {

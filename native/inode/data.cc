@@ -129,6 +129,7 @@ Result<size_t> Root::write_content(const File& file, std::span<const std::byte> 
 }
 
 Result<void> Root::resize(const File& file, uint64_t size) {
+    note_change();
     OpenFile& content = *TRY(open_data(file, true));
     TRY(checked_void(::ftruncate(content.fd.get(), static_cast<off_t>(size))));
     TRY(count_content(file, content.fd.get()));

@@ -287,6 +287,8 @@ Result<void> Root::give_back_content(Node& node, MergeAnswer& answer) {
     // As in the merging: nothing may come between that has file capabilities taken away.
     if (host_getxattr(at, kCapability, {}).ok()) return {};
     link.whole = false;
+    // The container may have changed metadata since it was merged: from then on it was the host's.
+    if (!link.ctime) link.ctime = timespec{stat.stx_ctime.tv_sec, static_cast<long>(stat.stx_ctime.tv_nsec)};
     Intent intent{};
     intent.kind = IntentKind::Merge;
     intent.ino = node.ino;

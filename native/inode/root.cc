@@ -69,6 +69,7 @@ uint32_t Root::content_flags(const NodeInfo& info) const {
 Result<void> Root::recover() {
     TRY(clear_staging());
     start_usage();
+    start_changes();
     Node* root = TRY(nodes_.create(kRootNodeid, 1));
     root->mode = S_IFDIR;
     root->origin = 0;
@@ -125,6 +126,7 @@ void Root::finish() {
     if (::syncfs(area_.base()) < 0)
         std::fprintf(stderr, "templatefs-engine: not all that was written is durable: %s\n", std::strerror(errno));
     store_usage();
+    store_changes();
     if (header().next_ino == 0) return;
     // Best effort: if it fails, the numbers up to the reservation are skipped.
     (void)area_.store_inos({header().next_ino, header().reserved_ino}, false).ok();

@@ -273,6 +273,8 @@ public:
     // ---- merging: docs/merging.md
     // Makes a private file a link to an object of which every byte is equal. Between requests.
     MergeAnswer merge(const MergeRequest& request, const MergeBudget& budget);
+    // Says whether any content has changed since it said the same; empty when it cannot say.
+    std::string change_mark();
     // The container has changed metadata of that file.
     void note_ctime(Node& node);
 
@@ -396,6 +398,9 @@ private:
     Result<void> check_copy(int object);
     Result<void> check_allocation(int fd, uint64_t offset, uint64_t length);
     void make_room(uint64_t length);
+    void start_changes();
+    void note_change();
+    void store_changes();
     void start_usage();
     Result<void> load_usage();
     Result<void> begin_counting(uint32_t counting);

@@ -28,7 +28,7 @@ namespace templatefs {
 using Offset = uint64_t;
 
 inline constexpr uint64_t kStateMagic = 0x3153465453544154ULL;  // "TATSTFS1"
-inline constexpr uint32_t kStateVersion = 2;
+inline constexpr uint32_t kStateVersion = 3;
 
 struct HashTable {
     Offset buckets = 0;     // array of uint32 slots; 0 empty
@@ -64,6 +64,14 @@ struct UsageState {
     uint64_t block_size;
     uint32_t allocates_ahead;  // the host is XFS: see Root::make_room
     uint32_t live;          // bytes are counted since later than the mount
+};
+
+// Whether content has changed: native/inode/changes.cc.
+struct ChangeState {
+    uint64_t id;
+    uint64_t sequence;
+    uint32_t stored;  // the file `changes` says just this
+    uint32_t wanted;  // somebody has asked
 };
 
 struct StateHeader {
@@ -103,6 +111,7 @@ struct StateHeader {
     uint64_t requests_by_opcode[64];
 
     UsageState usage;
+    ChangeState changes;
 
     Intent intent;           // the step that is under way; written in plain, never rolled back
     uint64_t settled_unique; // the request whose last step was done when its worker died

@@ -374,6 +374,14 @@ TEST_CASE("content that somebody has mapped stays until it is unmapped, and a wr
     CHECK(f.text("/var/copy") == kOne);
     CHECK(std::string(mapped, 9'000) == kOne);
     CHECK(f.merge("/var/copy", kOne).kind == MergeAnswer::Kind::Kept);
+    SUBCASE("it is unmapped, after a change of metadata") {
+        REQUIRE(f.kernel().chmod(f.id("/var/copy"), 0600).error == 0);
+        const fuse_attr before = f.attr("/var/copy");
+        ::munmap(const_cast<char*>(mapped), 9'000);
+        ::usleep(20'000);
+        CHECK(f.merge("/var/copy", kOne).kind == MergeAnswer::Kind::Merged);
+        check_same(before, f.attr("/var/copy"));
+    }
     SUBCASE("it is unmapped") {
         ::munmap(const_cast<char*>(mapped), 9'000);
         const MergeAnswer later = f.merge("/var/copy", kOne);
@@ -491,6 +499,68 @@ TEST_CASE("nothing of a merging stays in memory") {
     f.finish();
 }
 
+TEST_CASE("the mark says whether content may have changed") {
+    ROOT_ONLY;
+    Fixture f;
+    f.create("/var", "copy", kOne);
+    const std::string file = f.store.folder().at(f.store.in_area("changes"));
+    const auto is_written_down = [&] { return ::access(file.c_str(), F_OK) == 0; };
+    std::string mark = f.root().change_mark();
+    CHECK(mark.size() > 17);
+    // Looking, metadata, names, merging.
+    CHECK(f.text("/var/copy") == kOne);
+    REQUIRE(f.kernel().chmod(f.id("/var/copy"), 0600).error == 0);
+    REQUIRE(f.kernel().rename(f.id("/var"), "copy", f.id("/var"), "moved") == 0);
+    REQUIRE(f.merge("/var/moved", kOne).kind == MergeAnswer::Kind::Merged);
+    CHECK(f.root().change_mark() == mark);
+    const auto changes = [&](const char* way) {
+        CAPTURE(way);
+        const std::string now = f.root().change_mark();
+        CHECK(now != mark);
+        CHECK(now.substr(0, 16) == mark.substr(0, 16));
+        mark = now;
+    };
+    f.create("/var", "new", kTwo);
+    changes("create");
+    REQUIRE(f.kernel().write_file("/var/moved", "x") == 0);
+    changes("write");
+    REQUIRE(f.kernel().truncate(f.id("/var/new"), 5).error == 0);
+    changes("truncate");
+    REQUIRE(f.kernel().write_file("/usr/lib/one", "", 0, O_WRONLY | O_TRUNC) == 0);
+    changes("truncate by open");
+    auto writer = f.kernel().open(f.id("/var/new"), O_WRONLY);
+    changes("open for writing");
+    CHECK(f.kernel().release(f.id("/var/new"), writer.fh, O_WRONLY) == 0);
+    changes("close");
+    CHECK_FALSE(is_written_down());
+    f.restart();
+    CHECK(is_written_down());
+    CHECK(f.root().change_mark() == mark);
+    CHECK(f.text("/var/moved").size() == kOne.size());
+    f.restart();
+    CHECK(f.root().change_mark() == mark);
+    // Before anything changes it is gone: a crash leaves nothing that is not true.
+    REQUIRE(f.kernel().write_file("/var/moved", "y") == 0);
+    CHECK_FALSE(is_written_down());
+    f.check_protocol();
+    f.engine->kill();
+    f.engine.reset();
+    f.start();
+    CHECK(f.root().change_mark().substr(0, 16) != mark.substr(0, 16));
+    for (const char* broken : {"", "templatefs-changes 1\n", "templatefs-changes 2\nmark 0123456789abcdef-1\n", "templatefs-changes 1\nmark 0000000000000000-1\n",
+                               "templatefs-changes 1\nmark 0123456789abcdef-1"}) {
+        CAPTURE(broken);
+        f.engine->kill();
+        f.engine.reset();
+        f.store.folder().write(f.store.in_area("changes"), std::string(broken));
+        f.start();
+        CHECK(f.root().change_mark().substr(0, 16) != "0123456789abcdef");
+        CHECK(f.root().change_mark().substr(0, 16) != "0000000000000000");
+    }
+    f.check_protocol();
+    f.engine->stop();
+}
+
 TEST_CASE("the verb answers for each entry, and does nothing for a request that is wrong") {
     ROOT_ONLY;
     Fixture f;
@@ -559,7 +629,10 @@ TEST_CASE("killed before any call of a merging, a file is private or a link, and
             finished = WIFEXITED(status);
             if (finished) CHECK(WEXITSTATUS(status) == 0);
             if (settles) {
-                SharedState state = SharedState::attach(memory.get()).take();
+                auto attached = SharedState::attach(memory.get());
+                REQUIRE(attached.error_code() == 0);
+                SharedState& state = attached.value();
+                REQUIRE(state.header().root_slot != 0);
                 Root root(f.store.parts(), state);
                 REQUIRE(root.settle().ok());
             }

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
 import { parseKeyValues } from '../core/key-value-text.js';
+import { parseLinkSettings, type LinkSettings } from '../core/link-policy.js';
 import { parseSharedPaths, type SharedPaths } from '../core/shared-paths.js';
 
 const MAGIC = 'templatefs-store';
@@ -10,6 +11,8 @@ const HINT = 'mend the file (docs/formats/store-config.md), or remove it: then t
 export interface StoreConfig {
   /** null: the built-in ones. */
   readonly shared: SharedPaths | null;
+  /** Which files merging makes links of. */
+  readonly link: LinkSettings;
 }
 
 /** Reads and checks the store's config; without a file the built-in settings hold. @throws INTEGRITY */
@@ -18,15 +21,17 @@ export function readStoreConfig(path: string): StoreConfig {
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return { shared: null };
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return { shared: null, link: {} };
     throw error;
   }
   const lines = parseKeyValues(text, { file: path, errorCode: 'INTEGRITY', hint: HINT });
   const first = lines.shift();
   if (first?.key !== MAGIC || first.value !== '1') throw new TemplatefsError('INTEGRITY', `${path}: its first line is not "${MAGIC} 1"`, { hint: HINT });
   const values = lines.filter(({ key }) => key === 'shared').map(({ value }) => value);
-  if (values.length === 0) return { shared: null };
+  const link = parseLinkSettings(lines);
+  if (typeof link === 'string') throw new TemplatefsError('INTEGRITY', `${path}: ${link}`, { hint: HINT });
+  if (values.length === 0) return { shared: null, link };
   const shared = parseSharedPaths(values);
   if (shared === undefined) throw new TemplatefsError('INTEGRITY', `${path}: a line for shared has no absolute path`, { hint: HINT });
-  return { shared };
+  return { shared, link };
 }

@@ -14,6 +14,7 @@ import { execCommand } from './commands/exec.js';
 import { exportCommand } from './commands/export.js';
 import { gcCommand } from './commands/gc.js';
 import { infoCommand } from './commands/info.js';
+import { linkCommand } from './commands/link.js';
 import { listCommand } from './commands/list.js';
 import { mountCommand } from './commands/mount.js';
 import { installCommand, localinstallCommand, removeCommand, updateCommand } from './commands/packages.js';
@@ -97,6 +98,7 @@ function buildProgram(host: CommandHost): Command {
     restoreCommand,
     destroyCommand,
     quotaCommand,
+    linkCommand,
     statsCommand,
     verifyCommand,
     gcCommand,

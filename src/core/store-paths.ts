@@ -45,6 +45,17 @@ export class StorePaths {
   get cache(): string {
     return join(this.store, 'cache');
   }
+  /** What merging has found out about each container: docs/formats/link-cache.md. */
+  get linkCaches(): string {
+    return join(this.store, 'cache', 'link');
+  }
+  linkCache(container: string): string {
+    return join(this.store, 'cache', 'link', container);
+  }
+  /** No container is called so. */
+  get linkSummary(): string {
+    return join(this.store, 'cache', 'link', '.all');
+  }
   get templates(): string {
     return join(this.store, 'templates');
   }

@@ -30,6 +30,7 @@ const MOST_ENTRIES = 512;
 /** A worker that was killed is replaced at once. */
 const TRIES = 50;
 const TRY_AGAIN_MS = 20;
+const FROZEN_TRIES = 3_500;
 
 /**
  * Lets the engine make links of files, one outcome for each in its order. Each of its requests does as much as the time
@@ -66,7 +67,9 @@ async function ask(socket: string, budgetUs: number, merges: readonly Merge[], s
     } catch (error) {
       signal?.throwIfAborted();
       const mayHaveDied = (error instanceof TemplatefsError && error.code === 'ENGINE_FAILED') || errnoOf(error) === 'ECONNREFUSED';
-      if (!mayHaveDied || tries === TRIES) throw error;
+      // Frozen for a snapshot, for a minute at most.
+      const isFrozen = error instanceof TemplatefsError && error.code === 'BUSY';
+      if (!(mayHaveDied && tries < TRIES) && !(isFrozen && tries < FROZEN_TRIES)) throw error;
       await sleep(TRY_AGAIN_MS);
     }
   }

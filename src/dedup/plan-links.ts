@@ -7,14 +7,14 @@ import type { Candidate } from './candidate.js';
  */
 
 /** Files whose contents are believed to be equal. */
-export interface Group {
+export interface Group<File extends Candidate = Candidate> {
   readonly sizeBytes: number;
   readonly hash: string;
-  readonly files: readonly Candidate[];
+  readonly files: readonly File[];
 }
 
 /** Candidates whose size another candidate or an object has, too. */
-export function sharingSizes(candidates: readonly Candidate[], objectsOfSize: (size: number) => readonly ObjectId[]): Candidate[] {
+export function sharingSizes<File extends Candidate>(candidates: readonly File[], objectsOfSize: (size: number) => readonly ObjectId[]): File[] {
   const counts = new Map<number, number>();
   for (const { sizeBytes } of candidates) counts.set(sizeBytes, (counts.get(sizeBytes) ?? 0) + 1);
   const worth = new Map<number, boolean>();
@@ -23,11 +23,11 @@ export function sharingSizes(candidates: readonly Candidate[], objectsOfSize: (s
 }
 
 /** Candidates whose size and ends another candidate or an object has, too. */
-export function sharingEnds(
-  candidates: readonly Candidate[],
-  endsOf: (candidate: Candidate) => string | undefined,
+export function sharingEnds<File extends Candidate>(
+  candidates: readonly File[],
+  endsOf: (candidate: File) => string | undefined,
   objectHasEnds: (size: number, ends: string) => boolean,
-): Candidate[] {
+): File[] {
   const counts = new Map<string, number>();
   const keys = candidates.map((candidate) => {
     const ends = endsOf(candidate);
@@ -43,8 +43,8 @@ export function sharingEnds(
 }
 
 /** Files of one size and fingerprint together; those without a fingerprint are left out. */
-export function groupByContent(candidates: readonly Candidate[], hashOf: (candidate: Candidate) => string | undefined): Group[] {
-  const groups = new Map<string, { sizeBytes: number; hash: string; files: Candidate[] }>();
+export function groupByContent<File extends Candidate>(candidates: readonly File[], hashOf: (candidate: File) => string | undefined): Group<File>[] {
+  const groups = new Map<string, { sizeBytes: number; hash: string; files: File[] }>();
   for (const candidate of candidates) {
     const hash = hashOf(candidate);
     if (hash === undefined) continue;

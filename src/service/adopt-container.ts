@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { HeldLocks } from '../catalog/lock.js';
 import { DEFAULT_POLICY, findCandidates, type SkippedFile } from '../dedup/candidate.js';
+import { withKnownHashes } from '../dedup/link-cache.js';
 import { KnownObjects } from '../dedup/known-objects.js';
 import { scanPrivateArea, type ScanRecord } from '../engine/scan.js';
 import { printableName, type RawName } from '../store/raw-names.js';
@@ -66,7 +67,7 @@ async function adoptMounted(context: ServiceContext, options: AdoptOptions, root
   const policy = { ...DEFAULT_POLICY, ...(paths !== undefined && { paths }), ...(leastBytes !== undefined && { leastBytes }), ...(isKeptPrivate !== undefined && { isKeptPrivate }) };
   const found = findCandidates(container, records, policy, Date.now() / 1000);
   const linked = await linkCandidates(context, {
-    candidates: found.candidates,
+    candidates: withKnownHashes(found.candidates, []),
     kept: found.kept,
     adoptNew,
     known,

@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { applyMerges, type Merge, type MergeOutcome } from '../dedup/apply-merges.js';
 import type { Candidate, SkippedFile } from '../dedup/candidate.js';
+import type { CachedCandidate } from '../dedup/link-cache.js';
 import { fingerprintAll, type FileToRead } from '../dedup/fingerprint-candidates.js';
 import { objectsOf, type KnownObjects } from '../dedup/known-objects.js';
 import { groupByContent, sharingEnds, sharingSizes, type Group } from '../dedup/plan-links.js';
@@ -9,6 +10,7 @@ import { PrivateFiles, fileInFolderPath } from '../dedup/private-files.js';
 import { stageContent } from '../dedup/stage-content.js';
 import { ObjectBatch } from '../store/object-batch.js';
 import { formatObjectId, objectPath, parseObjectId, type ObjectId } from '../store/object-id.js';
+import { END_BYTES } from '../store/worker-messages.js';
 import type { ServiceContext } from './context.js';
 
 /** A container that is mounted for the time. */
@@ -19,14 +21,15 @@ export interface OpenContainer {
 }
 
 export interface LinkCandidatesOptions {
-  readonly candidates: readonly Candidate[];
+  /** What is known of their contents is not read again; what is read is noted in them. */
+  readonly candidates: readonly CachedCandidate[];
   /** Links that have kept their content. */
   readonly kept: readonly (Candidate & { readonly object: string })[];
   /** Makes objects also of what nobody else has. */
   readonly adoptNew: boolean;
   readonly known: KnownObjects;
-  /** Mounts a container, if it is not. It stays so until the caller is done with all. */
-  readonly open: (container: string) => Promise<OpenContainer>;
+  /** Mounts a container, if it is not. It stays so until the caller is done with all. Why not, if it cannot be had. */
+  readonly open: (container: string) => Promise<OpenContainer | string>;
   /** Changes nothing, and says what would be done. */
   readonly dryRun?: boolean;
   /** Bits of fingerprints that count: fewer only in tests. */
@@ -53,6 +56,10 @@ export interface LinkedFiles {
   readonly skipped: readonly SkippedFile[];
   /** Files that are worth another look, although nothing changes them: they were in use. */
   readonly again: readonly Candidate[];
+  /** Candidates that are no links. */
+  readonly left: readonly CachedCandidate[];
+  /** Links that keep their content. */
+  readonly kept: readonly (Candidate & { readonly object: string })[];
 }
 
 /** What an engine may take of the time of a root that is in use, and of one that is not. */
@@ -62,8 +69,8 @@ const IDLE_BUDGET_US = 50_000;
 const MAX_ROUNDS = 1_000;
 
 interface OpenGroup {
-  readonly group: Group;
-  left: Candidate[];
+  readonly group: Group<CachedCandidate>;
+  left: CachedCandidate[];
   readonly objects: ObjectId[];
   tried: number;
 }
@@ -79,6 +86,8 @@ class Linking {
   readonly #files = new PrivateFiles();
   readonly #skipped: SkippedFile[] = [];
   readonly #again: Candidate[] = [];
+  readonly #done = new Set<CachedCandidate>();
+  readonly #kept: (Candidate & { readonly object: string })[] = [];
   readonly #adopted = new Set<string>();
   #adoptedFiles = 0;
   #mergedFiles = 0;
@@ -114,42 +123,45 @@ class Linking {
       readBytes: this.#readBytes,
       skipped: this.#skipped,
       again: this.#again,
+      left: this.#options.candidates.filter((candidate) => !this.#done.has(candidate)),
+      kept: this.#kept,
     };
   }
 
   /** Files with equal contents, as far as fingerprints can tell. */
-  async #findGroups(): Promise<Group[]> {
+  async #findGroups(): Promise<Group<CachedCandidate>[]> {
     const { adoptNew, known, candidates } = this.#options;
-    let wanted: readonly Candidate[] = candidates;
+    let wanted: readonly CachedCandidate[] = candidates;
     if (!adoptNew) {
       wanted = sharingSizes(wanted, (size) => known.ofSize(size));
-      const ends = await this.#fingerprints(wanted, 'ends', 'looking at files');
+      await this.#fingerprint(wanted, 'ends', 'looking at files');
       const objectEnds = await this.#endsOfObjects(wanted);
-      wanted = sharingEnds(wanted, (candidate) => ends.get(candidate), (size, text) => objectEnds.has(`${size} ${text}`));
+      wanted = sharingEnds(wanted, ({ ends }) => ends ?? undefined, (size, text) => objectEnds.has(`${size} ${text}`));
     }
-    const hashes = await this.#fingerprints(wanted, 'whole', 'reading files');
-    return groupByContent(wanted, (candidate) => hashes.get(candidate));
+    await this.#fingerprint(wanted, 'whole', 'reading files');
+    return groupByContent(wanted, ({ hash }) => hash ?? undefined);
   }
 
-  async #fingerprints(candidates: readonly Candidate[], what: 'ends' | 'whole', step: string): Promise<Map<Candidate, string>> {
-    for (const container of new Set(candidates.filter(({ isPartial }) => isPartial).map((candidate) => candidate.container))) {
-      // Only its engine knows which bytes are whose.
-      await this.#options.open(container);
-    }
+  /** Notes the fingerprints of those that have none yet. */
+  async #fingerprint(candidates: readonly CachedCandidate[], what: 'ends' | 'whole', step: string): Promise<void> {
+    const unknown: CachedCandidate[] = [];
     const files: FileToRead[] = [];
-    const roots = new Map<string, string>();
     for (const candidate of candidates) {
-      const top = await this.#top(candidate, roots);
+      // The ends of a small file are all of it.
+      if (what === 'whole' && candidate.sizeBytes <= 2 * END_BYTES) candidate.hash ??= candidate.ends;
+      if ((what === 'ends' ? candidate.ends : candidate.hash) !== null) continue;
+      const top = await this.#top(candidate);
+      if (top === undefined) continue;
+      unknown.push(candidate);
       files.push({ sizeBytes: candidate.sizeBytes, path: () => this.#pathIn(top, candidate) });
     }
     const results = await this.#read(files, what, step);
-    const found = new Map<Candidate, string>();
-    for (const [index, candidate] of candidates.entries()) {
+    for (const [index, candidate] of unknown.entries()) {
       const { hash, error } = results[index] ?? {};
-      if (hash !== undefined) found.set(candidate, hash);
-      else this.#skip(candidate, error === undefined ? 'changed' : `cannot be read: ${error}`);
+      if (hash === undefined) this.#skip(candidate, error === undefined ? 'changed' : `cannot be read: ${error}`);
+      else if (what === 'ends') candidate.ends = hash;
+      else candidate.hash = hash;
     }
-    return found;
   }
 
   async #endsOfObjects(candidates: readonly Candidate[]): Promise<Set<string>> {
@@ -176,13 +188,14 @@ class Linking {
     });
   }
 
-  /** Where a candidate is read: in the private area, or through the root. */
-  async #top(candidate: Candidate, roots: Map<string, string>): Promise<string> {
+  /** Where a candidate is read: in the private area, or through the root, as only its engine knows which bytes are whose. */
+  async #top(candidate: CachedCandidate): Promise<string | undefined> {
     const { container, isPartial } = candidate;
     if (!isPartial) return join(this.#context.paths.privateArea(container), 'root');
-    const root = roots.get(container) ?? (await this.#options.open(container)).root;
-    roots.set(container, root);
-    return root;
+    const opened = await this.#options.open(container);
+    if (typeof opened !== 'string') return opened.root;
+    this.#skip(candidate, opened);
+    return undefined;
   }
 
   #pathIn(top: string, { path }: Candidate): Buffer | undefined {
@@ -190,7 +203,7 @@ class Linking {
     return file === undefined ? undefined : fileInFolderPath(file);
   }
 
-  #foretell(groups: readonly Group[]): void {
+  #foretell(groups: readonly Group<CachedCandidate>[]): void {
     for (const { files, hash, sizeBytes } of groups) {
       const isThere = objectsOf(this.#context.paths.objects, hash, sizeBytes).length > 0;
       if (!isThere && files.length === 1 && !this.#options.adoptNew) continue;
@@ -212,12 +225,15 @@ class Linking {
     });
     for (const { merge, outcome } of await this.#apply(merges, 'giving back what was in use')) {
       if (outcome.kind === 'merged') this.#savedBytes += outcome.freedBytes;
-      if (outcome.kind === 'kept') this.#again.push(merge.candidate);
+      if (outcome.kind === 'kept') {
+        this.#again.push(merge.candidate);
+        this.#kept.push({ ...merge.candidate, object: formatObjectId(merge.object) });
+      }
     }
   }
 
   /** Round by round: contents whose fingerprint others have, too, come to their own object in a later one. */
-  async #link(groups: readonly Group[]): Promise<void> {
+  async #link(groups: readonly Group<CachedCandidate>[]): Promise<void> {
     const { objects } = this.#context.paths;
     let open: OpenGroup[] = groups.map((group) => ({ group, left: [...group.files], objects: objectsOf(objects, group.hash, group.sizeBytes), tried: 0 }));
     for (let round = 0; open.length > 0 && round < MAX_ROUNDS; round += 1) {
@@ -239,12 +255,11 @@ class Linking {
     const batch = await ObjectBatch.open(this.#context.paths, hashBits === undefined ? {} : { hashBits });
     try {
       const tickets: { readonly open: OpenGroup; readonly ticket: number }[] = [];
-      const roots = new Map<string, string>();
       const total = worth.reduce((sum, { group }) => sum + group.sizeBytes, 0);
       let done = 0;
       for (const open of worth) {
         this.#context.signal?.throwIfAborted();
-        const ticket = await this.#stage(batch, open, roots);
+        const ticket = await this.#stage(batch, open);
         if (ticket !== undefined) tickets.push({ open, ticket });
         done += open.group.sizeBytes;
         onProgress?.({ step: 'adding objects', done, total, unit: 'bytes' });
@@ -267,36 +282,50 @@ class Linking {
   }
 
   /** The content of the first file of a group that can still be read. */
-  async #stage(batch: ObjectBatch, open: OpenGroup, roots: Map<string, string>): Promise<number | undefined> {
+  async #stage(batch: ObjectBatch, open: OpenGroup): Promise<number | undefined> {
     const least = this.#options.adoptNew ? 1 : 2;
     while (open.left.length >= least) {
       const [candidate] = open.left;
       if (candidate === undefined) return undefined;
-      const path = this.#pathIn(await this.#top(candidate, roots), candidate);
-      const ticket = path === undefined ? undefined : await stageContent(batch, path, candidate);
-      if (ticket !== undefined) return ticket;
-      this.#skip(candidate, 'changed');
       open.left.shift();
+      const top = await this.#top(candidate);
+      if (top === undefined) continue;
+      const path = this.#pathIn(top, candidate);
+      const ticket = path === undefined ? undefined : await stageContent(batch, path, candidate);
+      if (ticket !== undefined) {
+        open.left.unshift(candidate);
+        return ticket;
+      }
+      this.#skip(candidate, 'changed');
     }
     return undefined;
   }
 
   /** Tries the next object of each group with all files that are left. */
   async #merge(groups: readonly OpenGroup[]): Promise<void> {
-    const owners = new Map<Merge, OpenGroup>();
+    const owners = new Map<Merge, { readonly open: OpenGroup; readonly candidate: CachedCandidate }>();
     for (const open of groups) {
       const object = open.objects[open.tried];
       open.tried += 1;
       if (object === undefined) continue;
-      for (const candidate of open.left) owners.set({ candidate, object }, open);
+      for (const candidate of open.left) owners.set({ candidate, object }, { open, candidate });
       open.left = [];
     }
     for (const { merge, outcome } of await this.#apply([...owners.keys()], 'merging')) {
-      if (outcome.kind === 'skipped') {
-        if (outcome.reason === 'different') owners.get(merge)?.left.push(merge.candidate);
-        else this.#skip(merge.candidate, outcome.reason);
+      const owner = owners.get(merge);
+      if (owner === undefined) throw new Error('an answer to what was not asked');
+      const { open, candidate } = owner;
+      if (outcome.kind === 'skipped' && outcome.reason === 'different') {
+        open.left.push(candidate);
+        // Its content may have changed behind its times.
+        candidate.ends = candidate.hash = null;
         continue;
       }
+      if (outcome.kind === 'skipped') {
+        this.#skip(candidate, outcome.reason);
+        continue;
+      }
+      this.#done.add(candidate);
       const id = formatObjectId(merge.object);
       // The first link to a new object is the file that it was made of, or as good as that.
       if (this.#adopted.delete(id)) this.#adoptedFiles += 1;
@@ -305,7 +334,8 @@ class Linking {
       if (outcome.kind === 'merged') this.#savedBytes += outcome.freedBytes;
       else {
         this.#keptFiles += 1;
-        this.#again.push(merge.candidate);
+        this.#again.push(candidate);
+        this.#kept.push({ ...candidate, object: id });
       }
     }
   }
@@ -315,10 +345,14 @@ class Linking {
     const done: { merge: Merge; outcome: MergeOutcome }[] = [];
     for (const container of new Set(merges.map(({ candidate }) => candidate.container))) {
       const own = merges.filter(({ candidate }) => candidate.container === container);
-      const { isIdle } = await this.#options.open(container);
+      const opened = await this.#options.open(container);
+      if (typeof opened === 'string') {
+        for (const merge of own) done.push({ merge, outcome: { kind: 'skipped', reason: opened } });
+        continue;
+      }
       await applyMerges(own, {
         socket: paths.controlSocket(container),
-        budgetUs: isIdle ? IDLE_BUDGET_US : BUSY_BUDGET_US,
+        budgetUs: opened.isIdle ? IDLE_BUDGET_US : BUSY_BUDGET_US,
         ...(signal !== undefined && { signal }),
         onDone: (merge, outcome) => {
           done.push({ merge, outcome });
@@ -329,15 +363,16 @@ class Linking {
     return done;
   }
 
-  #skip(candidate: Candidate, reason: string): void {
+  #skip(candidate: CachedCandidate, reason: string): void {
     const { container, path } = candidate;
     this.#skipped.push({ container, path, reason });
-    if (LATER.has(reason)) this.#again.push(candidate);
+    if (FOR_GOOD.has(reason)) this.#done.add(candidate);
+    else if (reason !== 'has file capabilities') this.#again.push(candidate);
   }
 }
 
-/** Reasons that go by themselves. */
-const LATER = new Set(['open for writing', 'mapped for writing', 'in use', 'written to lately']);
+/** Those of which a next look at the private area says more. */
+const FOR_GOOD = new Set(['changed', 'gone', 'deleted', 'not private', 'a link to another object']);
 
 function allocatedBytes(path: string): number {
   return (statSync(path, { throwIfNoEntry: false })?.blocks ?? 0) * 512;

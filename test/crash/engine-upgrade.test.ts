@@ -111,8 +111,8 @@ describe('engine upgrade', () => {
     const store = await storeWith('c1');
     await store.mount('c1');
     const before = serving(store);
-    const other = withVersion('engine-other-state', '0.2.0', [' state 2', ' state 9']);
-    const error = await store.refuses(['engine', 'upgrade', 'c1', '--engine', other], { status: 13, code: 'ENGINE_STATE_MISMATCH', message: /keeps state 2, the engine 0\.2\.0 .* takes state 9: nothing was changed/ });
+    const other = withVersion('engine-other-state', '0.2.0', [' state 3', ' state 9']);
+    const error = await store.refuses(['engine', 'upgrade', 'c1', '--engine', other], { status: 13, code: 'ENGINE_STATE_MISMATCH', message: /keeps state 3, the engine 0\.2\.0 .* takes state 9: nothing was changed/ });
     expect(error.hint).toMatch(/templatefs umount c1 && templatefs mount c1/);
     expect(serving(store)).toEqual(before);
     await store.ok('umount', 'c1');
@@ -161,7 +161,7 @@ describe('engine upgrade', () => {
 
   test('--all goes on when one fails, and names it', async () => {
     const store = await storeWith('c1', 'c2', 'c3');
-    const other = withVersion('engine-other', '0.2.0', [' state 2', ' state 9']);
+    const other = withVersion('engine-other', '0.2.0', [' state 3', ' state 9']);
     await store.mount('c1');
     expect((await store.run(['mount', 'c2'], { env: { TEMPLATEFS_ENGINE: other } })).status).toBe(0);
     const ended = await store.run(['--json', 'engine', 'upgrade', '--all', '--engine', newer]);
