@@ -13,6 +13,7 @@ run   | mmdebstrap      | makes a Debian root from a template definition
 run   | bubblewrap      | the sandbox in which commands of containers run
 run   | util-linux      | unshare and setpriv around both
 run   | debian-archive-keyring | the keys that sign Debian
+run   | gpgv            | signatures of repositories
 run   | xz-utils        | archives: .tar.xz
 run   | zstd            | archives: .tar.zst
 build | g++             | compiles the engine

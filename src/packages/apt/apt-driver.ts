@@ -35,6 +35,7 @@ Dir::Cache "${WORK}/";
 Dir::Cache::archives "archives/";
 Dir::Cache::pkgcache "";
 Dir::Cache::srcpkgcache "";
+Dir::Log::Planner "/dev/null";
 APT::Sandbox::User "root";
 APT::Get::Assume-Yes "true";
 APT::Keep-Downloaded-Packages "true";
