@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages that this project needs and that are missing, and says what each is for.
 #
-#   scripts/install-debian-packages.sh [--list] [GROUP...]     groups: run build test bench programs fuzz;
+#   scripts/install-debian-packages.sh [--list] [GROUP...]     groups: run build test runtimes bench programs fuzz;
 #                                                          default: run build test
 #
 # Only what is missing is installed; with nothing missing it takes a moment and touches nothing.
@@ -13,7 +13,9 @@ run   | mmdebstrap      | makes a Debian root from a template definition
 run   | bubblewrap      | the sandbox in which commands of containers run
 run   | util-linux      | unshare and setpriv around both
 run   | debian-archive-keyring | the keys that sign Debian
-run   | gpgv            | signatures of repositories
+run   | gpgv            | checks signatures of repositories
+run   | gpg             | takes keyrings apart for rpm
+run   | rpm             | rpmkeys: checks signatures of packages; not needed for templates of Debian
 run   | xz-utils        | archives: .tar.xz
 run   | zstd            | archives: .tar.zst
 build | g++             | compiles the engine
@@ -39,9 +41,19 @@ test  | strace          | makes single system calls of commands fail
 test  | e2fsprogs       | mkfs.ext4 for a scratch file system
 test  | xfsprogs        | mkfs.xfs: the same with reflink
 test  | btrfs-progs     | mkfs.btrfs: the same with reflink and quotas
+runtimes | lxc            | container runtimes that start on roots; so are the next
+runtimes | runc           | OCI runtime
+runtimes | crun           | OCI runtime
+runtimes | podman         | podman run --rootfs
+runtimes | systemd-container | systemd-nspawn
+runtimes | skopeo         | copies images from registries
+runtimes | umoci          | makes images to import
+runtimes | docker-registry | a registry on loopback
 programs | sqlite3      | reads the database of rpm
 programs | postgresql   | server, pgbench and pg_amcheck: a database on a root
 programs | rpm          | rpm and rpmbuild: a database of packages on a root
+programs | dnf          | OS templates of RPMs, bootstrapped and installed into
+programs | zypper       | the same with zypper
 programs | dbench       | the load of a file server
 programs | ccache       | the cache of a compiler on a root
 bench | fuse-overlayfs  | peer in the benchmarks
@@ -66,8 +78,8 @@ groups=()
 for argument in "$@"; do
   case $argument in
     --list) list_only=yes ;;
-    run | build | test | bench | programs | fuzz) groups+=("$argument") ;;
-    *) fail "unknown argument: $argument" "groups are run, build, test, bench, programs, fuzz" ;;
+    run | build | test | runtimes | bench | programs | fuzz) groups+=("$argument") ;;
+    *) fail "unknown argument: $argument" "groups are run, build, test, runtimes, bench, programs, fuzz" ;;
   esac
 done
 [ ${#groups[@]} -gt 0 ] || groups=(run build test)

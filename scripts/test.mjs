@@ -70,18 +70,19 @@ async function runVitest(filters, env = {}) {
 }
 
 const isPrograms = process.argv[2] === '--programs';
+const TEST_GROUPS = ['run', 'build', 'test', 'runtimes'];
 const filters = process.argv.slice(isPrograms ? 3 : 2);
 passSignalsOn();
 await main(async () => {
   const results = [];
   if (isPrograms) {
-    await setup({ packageGroups: ['run', 'build', 'test', 'programs'] });
+    await setup({ packageGroups: [...TEST_GROUPS, 'programs'] });
     results.push(await runVitest(filters, { TEMPLATEFS_TEST_PROGRAMS: 'all' }));
   } else if (filters.length > 0) {
-    await setup();
+    await setup({ packageGroups: TEST_GROUPS });
     results.push(await runVitest(filters));
   } else {
-    await setup({ tests: true, strict: true });
+    await setup({ tests: true, strict: true, packageGroups: TEST_GROUPS });
     results.push(await runTool('Lint', ['node_modules/eslint/bin/eslint.js', '.', '--max-warnings=0']));
     results.push(await runTool('Type check', ['node_modules/typescript/bin/tsc', '--noEmit', '-p', 'tsconfig.check.json']));
     results.push(await runNative('C++ unit tests, AddressSanitizer and UndefinedBehaviorSanitizer', 'build/Release/native-tests-asan', { ASAN_OPTIONS: 'detect_leaks=1', UBSAN_OPTIONS: 'print_stacktrace=1' }));

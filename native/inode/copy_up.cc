@@ -340,7 +340,7 @@ Result<void> Root::note_own_content(const Intent& intent) {
     if (found == nullptr) return {};
     Node& node = *found;
     nodes_.drop_flag(node, kNodeLink | kNodeWhole | kNodeAdopted);
-    nodes_.add_flag(node, kNodeNewXattr);
+    note_new_xattr(node);
     if ((intent.flags & kIntentPartial) != 0) nodes_.add_flag(node, kNodePartial);
     if (usage_.counts()) nodes_.add_flag(node, kNodeUnsettled);
     if (node.opens == 0 || (node.flags & kNodeCached) != 0) {

@@ -90,7 +90,7 @@ Result<void> Root::set_shown(const File& file, OpenFile& content, uint64_t shown
     info.object.size = shown;
     if (shown == 0) info.kind = NodeInfo::Kind::Own;
     TRY(write_node_info(at, info));
-    nodes_.add_flag(*file.node, kNodeNewXattr);
+    note_new_xattr(*file.node);
     content.shown = shown;
     if (shown > 0) return {};
     content.object.reset();
@@ -257,19 +257,30 @@ Result<size_t> Root::copy_range(const File& from, uint64_t from_offset, const Fi
     return static_cast<size_t>(copied);
 }
 
-Result<void> Root::sync_content(const File& file, bool data_only) {
+Result<Root::ContentSync> Root::begin_sync(const File& file, bool data_only) {
     PinnedPlace at = TRY(place(*file.node));
     Place where = at;
-    UniqueFd fd = TRY(open_at(where.folder, where.name, O_RDONLY));
+    ContentSync sync;
+    sync.fd = TRY(open_at(where.folder, where.name, O_RDONLY));
     // Without its xattr the data would not be found again: for ext4 an xattr is nothing that fdatasync(2) has to care for.
-    const bool whole = !data_only || (file.node->flags & kNodeNewXattr) != 0;
-    TRY(checked_void(whole ? ::fsync(fd.get()) : ::fdatasync(fd.get())));
-    if (whole) nodes_.drop_flag(*file.node, kNodeNewXattr);
+    sync.whole = !data_only || (file.node->flags & kNodeNewXattr) != 0;
+    sync.xattr_changes = xattr_changes_;
+    return sync;
+}
+
+Result<void> Root::end_sync(const File& file, bool whole, uint64_t xattr_changes) {
+    // An xattr that changed since is for the next fsync; which file's it was is not worth knowing.
+    if (whole && xattr_changes == xattr_changes_) nodes_.drop_flag(*file.node, kNodeNewXattr);
     if (!is_partial(file)) return {};
     // Every block was written to, and now all of them are durable: it is an ordinary file.
     OpenFile& content = *TRY(open_data(file, false));
     if (content.object.valid() && TRY(is_whole(partial(content)))) return set_shown(file, content, 0);
     return {};
+}
+
+void Root::note_new_xattr(Node& node) {
+    nodes_.add_flag(node, kNodeNewXattr);
+    xattr_changes_++;
 }
 
 }  // namespace templatefs

@@ -246,7 +246,8 @@ Result<bool> Root::is_in_use(const Node& node, Place where) {
 
 void Root::note_merged(Node& node, const NodeInfo& link) {
     nodes_.drop_flag(node, kNodePartial | kNodeWhole);
-    nodes_.add_flag(node, kNodeLink | kNodeAdopted | kNodeNewXattr | (link.whole ? uint32_t{kNodeWhole} : 0U));
+    nodes_.add_flag(node, kNodeLink | kNodeAdopted | (link.whole ? uint32_t{kNodeWhole} : 0U));
+    note_new_xattr(node);
     open_files_.erase(node.nodeid);
     // All passthrough opens of one nodeid share one backing file: the object's turn comes after the last close.
     if (node.opens > 0 && (node.flags & kNodeCached) == 0) nodes_.add_flag(node, kNodeOwnBacking);

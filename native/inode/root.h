@@ -231,7 +231,15 @@ public:
     Result<uint64_t> seek_content(const File& file, uint64_t offset, int whence);
     Result<void> allocate(const File& file, int mode, uint64_t offset, uint64_t length);
     Result<size_t> copy_range(const File& from, uint64_t from_offset, const File& to, uint64_t to_offset, uint64_t length);
-    Result<void> sync_content(const File& file, bool data_only);
+    // What an fsync of a private file takes: the fsync itself is done in between, perhaps by another thread.
+    struct ContentSync {
+        UniqueFd fd;
+        bool whole = false;
+        uint64_t xattr_changes = 0;
+    };
+    Result<ContentSync> begin_sync(const File& file, bool data_only);
+    // It is done, and everything that the file had at begin_sync() is durable.
+    Result<void> end_sync(const File& file, bool whole, uint64_t xattr_changes);
     // Whether the shared content of that file is served by passthrough (a shared path) or through READ and WRITE.
     Result<bool> is_shared_path(const File& file);
     // Registers the file that holds the content with the kernel, once; the node keeps the id. EOPNOTSUPP without
@@ -344,6 +352,8 @@ private:
     // The descriptors of the content, kept open.
     Result<OpenFile*> open_data(const File& file, bool writable);
     Result<void> set_shown(const File& file, OpenFile& content, uint64_t shown);
+    // The node xattr says something new about the content: the next fsync must make it durable, too.
+    void note_new_xattr(Node& node);
     PartialFile partial(const OpenFile& content) const;
     void note_overridden(Folder& folder, std::optional<uint32_t> position, int64_t subfolders);
     Result<void> remove_entry(Folder& folder, std::string_view name, const Child& child);
@@ -420,6 +430,7 @@ private:
     Slot backing_hand_ = 0, prune_hand_ = 0;
     // Not before there were so many requests, so many nodeids.
     uint64_t close_again_ = 0, prune_again_ = 0;
+    uint64_t xattr_changes_ = 0;  // of all files, since this worker began
     bool can_prune_ = true;
     uint32_t block_;  // of partial files
     // The file that is being compared with an object over several requests, as long as nobody can have changed it.

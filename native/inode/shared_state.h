@@ -8,7 +8,7 @@
 // rolls an open transaction back, asks the kernel to send unanswered requests again, and answers the one that had been
 // committed from the log instead of doing it twice.
 //
-// Only one thread of one process writes at any time. A killed process's stores are visible in program order, so
+// Only one thread of one process writes at any time (those of the syncer know nothing of it). A killed process's stores are visible in program order, so
 // compiler barriers are all the ordering that is needed.
 
 #include <atomic>

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,6 +32,21 @@ Result<void> op_write(Operation& op) {
     return {};
 }
 
+namespace {
+
+// Hands an fsync over; false: it is to be waited for.
+bool sync_later(Operation& op, UniqueFd& fd, SyncJob job) {
+    job.unique = op.request.header.unique;
+    job.nodeid = op.node();
+    job.fd = fd.get();
+    if (op.syncer == nullptr || !op.syncer->take(job)) return false;
+    (void)fd.release();
+    op.reply.later();
+    return true;
+}
+
+}  // namespace
+
 Result<void> op_fsync(Operation& op) {
     auto in = TRY(op.arguments().take<fuse_fsync_in>());
     File file = TRY(op.root.file(op.node()));
@@ -38,14 +54,34 @@ Result<void> op_fsync(Operation& op) {
     // Content and metadata of the tree are durable since the import.
     if (!file.is_private() || op.root.nodes().tombstone(*file.node) != nullptr) return {};
     if (!S_ISREG(file.type())) return Errno(EINVAL);
-    return op.root.sync_content(file, (in.fsync_flags & FUSE_FSYNC_FDATASYNC) != 0);
+    Root::ContentSync sync = TRY(op.root.begin_sync(file, (in.fsync_flags & FUSE_FSYNC_FDATASYNC) != 0));
+    SyncJob job;
+    job.xattr_changes = sync.xattr_changes;
+    job.whole = sync.whole ? 1 : 0;
+    job.content = 1;
+    if (sync_later(op, sync.fd, job)) return {};
+    TRY(checked_void(sync.whole ? ::fsync(sync.fd.get()) : ::fdatasync(sync.fd.get())));
+    return op.root.end_sync(file, sync.whole, sync.xattr_changes);
 }
 
 Result<void> op_fsyncdir(Operation& op) {
     Folder folder = TRY(op.root.folder(op.node()));
     op.reply.done();
     if (!folder.dir) return {};
+    UniqueFd fd(::fcntl(folder.dir->fd.get(), F_DUPFD_CLOEXEC, 0));
+    SyncJob job;
+    job.whole = 1;
+    if (fd.valid() && sync_later(op, fd, job)) return {};
     return checked_void(::fsync(folder.dir->fd.get()));
+}
+
+Result<void> end_sync(Root& root, const SyncJob& job) {
+    if (job.error != 0) return Errno(job.error);
+    if (job.content == 0) return {};
+    auto file = root.file(job.nodeid);
+    // Nobody can be told of it any more.
+    if (!file.ok() || file.value().node == nullptr || root.nodes().tombstone(*file.value().node) != nullptr) return {};
+    return root.end_sync(file.value(), job.whole != 0, job.xattr_changes);
 }
 
 Result<void> op_lseek(Operation& op) {

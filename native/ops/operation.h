@@ -3,6 +3,7 @@
 // an error; it never does both, and it never sends.
 
 #include "inode/root.h"
+#include "inode/syncer.h"
 #include "wire/reply.h"
 #include "wire/request.h"
 
@@ -12,6 +13,7 @@ struct Operation {
     Root& root;
     Request& request;
     Reply& reply;
+    Syncer* syncer = nullptr;  // without one an fsync is waited for
 
     ArgumentReader& arguments() { return request.arguments; }
     uint64_t node() const { return request.header.nodeid; }
@@ -59,6 +61,8 @@ Result<void> op_read(Operation& op);
 Result<void> op_write(Operation& op);
 Result<void> op_fsync(Operation& op);
 Result<void> op_fsyncdir(Operation& op);
+// An fsync that was answered later is done: what its request fails with, if it fails.
+Result<void> end_sync(Root& root, const SyncJob& job);
 Result<void> op_lseek(Operation& op);
 Result<void> op_fallocate(Operation& op);
 Result<void> op_copy_file_range(Operation& op);

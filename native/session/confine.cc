@@ -138,7 +138,7 @@ Result<void> filter_system_calls() {
     std::vector<sock_filter> program = filter();
     sock_fprog text{static_cast<unsigned short>(program.size()), program.data()};
     // What is refused goes to the host's audit log: it is a mistake of ours, or an attack.
-    return checked_void(static_cast<int>(::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_LOG, &text)));
+    return checked_void(static_cast<int>(::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_TSYNC, &text)));
 }
 
 }  // namespace templatefs

@@ -181,10 +181,29 @@ std::span<const std::byte> Session::serve(std::span<const std::byte> message) {
         state.commit();
         return {};
     }
+    if (reply_.is_later()) {
+        state.commit();
+        return {};
+    }
     auto answer = reply_.message(unique);
     if (lets_data_come(request.header.opcode, arguments, answer)) hold_input(input_.size());
     state.commit(answer);
     return answer;
+}
+
+void Session::answer_syncs() {
+    while (auto job = syncer_->take_done()) {
+        SharedState& state = root_.state();
+        state.begin(job->unique & ~kUniqueResend);
+        reply_.reset();
+        auto ended = end_sync(root_, *job);
+        if (ended.ok()) reply_.done();
+        else reply_.fail(ended.error_code() == EUCLEAN ? Errno(EIO) : ended.error());
+        auto answer = reply_.message(job->unique);
+        state.commit(answer);
+        // The kernel may have given it up; a connection that is gone is found by the next step.
+        (void)!::write(device_, answer.data(), answer.size());
+    }
 }
 
 void Session::dispatch(Request& request) {
@@ -199,7 +218,7 @@ void Session::dispatch(Request& request) {
     if (!initialized()) return reply_.fail(Errno(EIO));
     Handler handler = find_handler(request.header.opcode);
     if (handler == nullptr) return reply_.fail(Errno(ENOSYS));
-    Operation operation{root_, request, reply_};
+    Operation operation{root_, request, reply_, syncer_};
     auto done = handler(operation);
     if (done.ok()) return;
     // EUCLEAN is how a broken image or private area is told from a broken disk inside the engine.

@@ -38,6 +38,11 @@ public:
     // Reads and serves one message. Errors of the device that do not end the connection are returned.
     Result<Step> step();
 
+    // From now on an fsync waits in a thread of the syncer, which lives as long as the session.
+    void use(Syncer& syncer) { syncer_ = &syncer; }
+    // Answers those that are done.
+    void answer_syncs();
+
     // Serves one message that was read elsewhere; what has to be sent is in the result (empty: nothing).
     std::span<const std::byte> serve(std::span<const std::byte> message);
 
@@ -57,6 +62,7 @@ private:
     Root& root_;
     int device_;
     SessionOptions options_;
+    Syncer* syncer_ = nullptr;
     std::span<std::byte> input_;
     size_t held_ = 0;  // bytes of it that are present
     std::span<std::byte> output_;

@@ -6,13 +6,14 @@
 
 #include <csignal>
 #include <ctime>
+#include <memory>
 
 #include "base/failure.h"
 #include "base/proc.h"
 #include "control/control_server.h"
+#include "session/code_pages.h"
 #include "session/confine.h"
 #include "session/engine.h"
-#include "session/code_pages.h"
 #include "session/patience.h"
 
 namespace templatefs {
@@ -61,14 +62,17 @@ int64_t monotonic_ns() {
     return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
 }
 
-// Gives up what serving the root does not take, for good.
-Result<void> confine(EngineParts& parts) {
+// Gives up what serving the root does not take, for good. The syncer's threads are confined as this one is.
+Result<std::unique_ptr<Syncer>> confine(EngineParts& parts) {
     parts.run.reset();
     parts.answers.reset();
     TRY(enter_view(parts.area.get(), parts.proc.get()));
     proc_is_current_folder();
     TRY(drop_privileges());
-    return filter_system_calls();
+    // Without threads (a limit of the host) every fsync is waited for.
+    auto syncer = Syncer::start();
+    TRY(filter_system_calls());
+    return syncer.ok() ? syncer.take() : nullptr;
 }
 
 Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
@@ -79,7 +83,7 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
                parts.device.get(), parts.outside.get(), parts.whole_copy_limit, parts.max_nodes},
               state);
     // Before anything that a container wrote is looked at.
-    TRY(confine(parts));
+    const std::unique_ptr<Syncer> syncer = TRY(confine(parts));
     if (state.header().root_slot == 0) TRY(root.recover());
     else TRY(root.settle());
 
@@ -89,6 +93,10 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
     TRY(watch(epoll.get(), parts.device.get()));
     TRY(watch(epoll.get(), parts.control.get()));
     TRY(watch(epoll.get(), parts.asks.get()));
+    if (syncer) {
+        session.use(*syncer);
+        TRY(watch(epoll.get(), syncer->done_fd()));
+    }
     if (session.initialized()) TRY(session.request_resend());
 
     Patience patience;
@@ -98,11 +106,14 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
         // A client of the control socket wants the private area to stay as it is: requests wait.
         const int frozen_ms = control.frozen_ms();
         if (watched == (frozen_ms >= 0)) {
-            if (watched) TRY(checked_void(::epoll_ctl(epoll.get(), EPOLL_CTL_DEL, parts.device.get(), nullptr)));
-            else TRY(watch(epoll.get(), parts.device.get()));
             watched = !watched;
+            for (int fd : {parts.device.get(), syncer ? syncer->done_fd() : -1}) {
+                if (fd < 0) continue;
+                TRY(watched ? watch(epoll.get(), fd) : checked_void(::epoll_ctl(epoll.get(), EPOLL_CTL_DEL, fd, nullptr)));
+            }
         }
         for (int served = 0; watched && served < kBatch;) {
+            if (syncer && syncer->is_at_work()) session.answer_syncs();
             Session::Step step = TRY(session.step());
             if (step == Session::Step::Ended) {
                 root.finish();
@@ -136,7 +147,8 @@ Result<int> serve(EngineParts& parts, UniqueFd ready, int64_t holder) {
         }
         for (int i = 0; i < count; i++) {
             int fd = events[i].data.fd;
-            if (fd == parts.device.get()) continue;
+            // Both are looked at above.
+            if (fd == parts.device.get() || (syncer && fd == syncer->done_fd())) continue;
             if (fd == parts.control.get()) control.accept();
             else if (fd == parts.asks.get()) control.holder_answered();
             else if (control.owns(fd)) control.ready(fd);

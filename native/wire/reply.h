@@ -22,6 +22,7 @@ public:
         used_ = sizeof(fuse_out_header);
         error_ = 0;
         answered_ = false;
+        later_ = false;
     }
 
     void fail(Errno error) {
@@ -31,6 +32,10 @@ public:
     }
 
     void done() { answered_ = true; }
+
+    // The answer is sent when something is done that the request waits for.
+    void later() { answered_ = later_ = true; }
+    bool is_later() const { return later_; }
 
     template <class T>
     void put(const T& value) {
@@ -74,6 +79,7 @@ private:
     size_t used_ = sizeof(fuse_out_header);
     int error_ = 0;
     bool answered_ = false;
+    bool later_ = false;
 };
 
 }  // namespace templatefs

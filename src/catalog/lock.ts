@@ -5,6 +5,7 @@ import Database from 'better-sqlite3';
 import { TemplatefsError, errnoOf, storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { isAlive, ownIdentity, type ProcessIdentity } from './process-identity.js';
+import { isFull } from './sqlite-error.js';
 import { makeFolder } from '../store/write-file-durably.js';
 
 /*
@@ -139,14 +140,15 @@ function tryLock(lockPath: string, mode: LockMode): Database.Database | undefine
 function lockError(error: unknown, lockPath: string): unknown {
   if (error instanceof TemplatefsError) return error;
   const code = errnoOf(error) ?? '';
-  if (/^SQLITE_(CANTOPEN|READONLY|PERM)/.test(code)) {
+  const hasNoRoom = code.startsWith('SQLITE_CANTOPEN') && isFull(lockPath);
+  if (!hasNoRoom && /^SQLITE_(CANTOPEN|READONLY|PERM)/.test(code)) {
     return new TemplatefsError('STORE_NOT_WRITABLE', `cannot take the lock ${lockPath}`, {
       hint: 'run as root on a store that is mounted read-write, or name another with --store DIR',
       cause: error,
     });
   }
   // SQLite makes a journal beside the file, although nothing is ever written into that.
-  if (code.startsWith('SQLITE_FULL')) {
+  if (hasNoRoom || code.startsWith('SQLITE_FULL')) {
     return new TemplatefsError('NO_SPACE', `no space left for the lock ${lockPath}`, {
       hint: 'free some space on the file system of the store (df -h, df -i), then run the command again',
       cause: error,

@@ -5,8 +5,8 @@ import { TemplatefsError, errnoOf } from '../core/errors.js';
 /** A file system with less than this, or without inodes, is full as far as a database goes. */
 const FULL_BELOW_BYTES = 256 * 1024;
 
-/** Whether there is no room: SQLite calls that an I/O error, or a file that cannot be opened, when it concerns its helper files. */
-function isFull(path: string): boolean {
+/** Whether there is no room beside a file: SQLite calls that an I/O error, or a file that cannot be opened, when it concerns its helper files. */
+export function isFull(path: string): boolean {
   try {
     const { bavail, bsize, files, ffree } = statfsSync(dirname(path));
     // btrfs has no number of inodes: it says 0 of 0.

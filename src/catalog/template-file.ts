@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
+import { formatImageConfig, parseImageConfig, type ImageConfig } from '../core/image-config.js';
 import { formatKeyValues, parseKeyValues, type KeyValueLine } from '../core/key-value-text.js';
 import { parseSharedPaths, sharedPathValues, type SharedPaths } from '../core/shared-paths.js';
 import type { TemplateRecord } from './records.js';
@@ -10,6 +11,8 @@ const MAGIC = 'templatefs-template';
 export interface TemplateFile extends TemplateRecord {
   /** null: what the store says. */
   readonly shared: SharedPaths | null;
+  /** How the image that it was made from wants to be started, if it was one. */
+  readonly image?: ImageConfig;
 }
 
 /** The text of a template file. */
@@ -26,6 +29,7 @@ export function formatTemplateFile(template: TemplateFile): string {
   ];
   for (const path of sharedPathValues(template.shared)) lines.push({ key: 'shared', value: path });
   if (template.definition !== null) lines.push({ key: 'definition', value: template.definition });
+  if (template.image !== undefined) lines.push({ key: 'image', value: JSON.stringify(formatImageConfig(template.image)) });
   return formatKeyValues(lines);
 }
 
@@ -35,6 +39,14 @@ function isJson(text: string): boolean {
     return true;
   } catch {
     return false;
+  }
+}
+
+function parseImage(text: string, refuse: (why: string) => TemplatefsError): ImageConfig {
+  try {
+    return parseImageConfig(JSON.parse(text));
+  } catch {
+    throw refuse('no valid line for image');
   }
 }
 
@@ -56,6 +68,7 @@ export function parseTemplateFile(text: string, file: string): TemplateFile {
   if (shared === undefined) throw refuse('a line for shared has no absolute path');
   const definition = values.get('definition') ?? null;
   if (definition !== null && !isJson(definition)) throw refuse('no valid line for definition');
+  const image = values.get('image');
   return {
     name: required('name', /./),
     version: Number(required('version', /^[1-9]\d{0,14}$/)),
@@ -66,6 +79,7 @@ export function parseTemplateFile(text: string, file: string): TemplateFile {
     source: required('source', /./),
     definition,
     shared,
+    ...(image !== undefined && { image: parseImage(image, refuse) }),
   };
 }
 

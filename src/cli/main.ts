@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { TemplatefsError, diskError, errnoOf } from '../core/errors.js';
 import { examples, type CommandHost } from './command-host.js';
+import { bundleCommand } from './commands/bundle.js';
 import { catalogCommand } from './commands/catalog.js';
 import { cloneCommand } from './commands/clone.js';
 import { createCommand } from './commands/create.js';
@@ -83,6 +84,7 @@ function buildProgram(host: CommandHost): Command {
     statusCommand,
     fetchCommand,
     cleanCommand,
+    bundleCommand,
     listCommand,
     infoCommand,
     diffCommand,

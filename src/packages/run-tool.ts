@@ -9,8 +9,8 @@ export interface ToolRun {
   /** The whole environment beside PATH, HOME and LC_ALL. */
   readonly env?: Readonly<Record<string, string>>;
   readonly input?: string;
-  /** Called with each line on stderr. */
-  readonly onLog?: (line: string) => void;
+  /** Called with each line on stdout and stderr. */
+  readonly onLine?: (line: string) => void;
   /** Kills the program and whatever it started in its process group. */
   readonly signal?: AbortSignal;
 }
@@ -47,9 +47,10 @@ export async function runTool(run: ToolRun): Promise<ToolEnd> {
   let stdout = '';
   const stderr: string[] = [];
   child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  if (run.onLine !== undefined) createInterface({ input: child.stdout, crlfDelay: Infinity }).on('line', run.onLine);
   createInterface({ input: child.stderr, crlfDelay: Infinity }).on('line', (line) => {
     stderr.push(line);
-    run.onLog?.(line);
+    run.onLine?.(line);
   });
   child.stdin.on('error', () => undefined); // it ended before it read this; its exit status tells
   child.stdin.end(run.input ?? '');

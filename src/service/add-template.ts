@@ -3,6 +3,7 @@ import { HeldLocks } from '../catalog/lock.js';
 import type { Catalog } from '../catalog/catalog.js';
 import { makeFolder, writeFileDurably } from '../store/write-file-durably.js';
 import { TemplatefsError } from '../core/errors.js';
+import type { ImageConfig } from '../core/image-config.js';
 import { checkTemplateName } from '../core/names.js';
 import type { SharedPaths } from '../core/shared-paths.js';
 import { removeStaleStaging } from '../store/staging.js';
@@ -20,6 +21,10 @@ export interface ImportedTree {
   readonly newObjects: number;
   readonly newBytes: number;
   readonly sharedObjects: number;
+  /** How the image wants to be started, if it was one. */
+  readonly image?: ImageConfig;
+  /** In place of what the caller says, when only the import finds it out. */
+  readonly source?: string;
 }
 
 export interface AddTemplateOptions {
@@ -93,10 +98,9 @@ export async function addTemplate(context: ServiceContext, options: AddTemplateO
     await journaled(paths, catalog, 'add-template', name, () => {
       const { source, definition } = options;
       const shared = options.shared ?? readTemplateFile(paths.templateRecord(name))?.shared ?? null;
-      writeFileDurably(
-        paths.templateRecord(name),
-        formatTemplateFile({ name, version, tree, files, bytes, created, source, definition, shared }),
-      );
+      const record = { name, version, tree, files, bytes, created, source: imported.source ?? source, definition, shared };
+      const { image } = imported;
+      writeFileDurably(paths.templateRecord(name), formatTemplateFile({ ...record, ...(image !== undefined && { image }) }));
     });
     return { name, version, tree, files, bytes, created, newObjects, newBytes, sharedObjects };
   } finally {

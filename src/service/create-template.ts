@@ -7,6 +7,7 @@ import { importTar, type ImportOptions } from '../store/import-tar.js';
 import { addTemplate, type AddedTemplate, type ImportedTree } from './add-template.js';
 import type { ServiceContext } from './context.js';
 import { importOptions } from './import-options.js';
+import { openPackageHost } from './package-host.js';
 
 export interface CreateTemplateOptions {
   /** Name of a definition. */
@@ -57,11 +58,14 @@ export async function importFromDefinition(context: ServiceContext, recorded: st
 /** Imports while the tool still writes; the tool may fail after its last byte. */
 async function bootstrap(context: ServiceContext, definition: TemplateDefinition, options: ImportOptions = {}): Promise<ImportedTree> {
   const { paths, signal, onLog } = context;
+  const { host, close } = openPackageHost(context, true);
   const { stream, finished } = bootstrapTemplate(definition, {
+    packageHost: host,
     ...(onLog !== undefined && { onLog }),
     ...(signal !== undefined && { signal }),
   });
   const [tree, tool] = await Promise.allSettled([importTar(paths, stream, { ...importOptions(context), ...options }), finished]);
+  await close();
   // A tool that fails ends the stream with its error, and the import stumbles over that. An import that fails closes
   // the stream, and the tool is killed for it. The first of the two is what the user has to know.
   if (stream.errored !== null) throw stream.errored;

@@ -65,15 +65,26 @@ function nextId(ids: readonly string[], prefix: string): string {
  * @throws USAGE, CONTAINER_NOT_FOUND, SNAPSHOT_EXISTS, BUSY, NO_SPACE, STORE_NOT_WRITABLE, IO_ERROR, INTEGRITY, ENGINE_FAILED, INTERRUPTED
  */
 export async function snapshotContainer(context: ServiceContext, options: SnapshotOptions): Promise<SnapshotFile> {
-  const { paths, signal } = context;
-  const { container, purpose = 'user' } = options;
   if (options.id !== undefined) checkSnapshotId(options.id);
+  return withContainer(context, options.container, (catalog) => snapshotLocked(context, catalog, options));
+}
+
+/** Does `work` with the lock of a container. */
+async function withContainer<Value>(context: ServiceContext, container: string, work: (catalog: Catalog) => Promise<Value>): Promise<Value> {
   using opened = await openForWriting(context);
   const { catalog } = opened;
   findContainer(catalog, container);
   using locks = new HeldLocks();
   locks.hold(await lockSubject(context, catalog, 'container', container));
   findContainer(catalog, container);
+  return await work(catalog);
+}
+
+/** {@link snapshotContainer} for a caller that holds the container's lock. */
+export async function snapshotLocked(context: ServiceContext, catalog: Catalog, options: SnapshotOptions): Promise<SnapshotFile> {
+  const { paths, signal } = context;
+  const { container, purpose = 'user' } = options;
+  using locks = new HeldLocks();
   const ids = snapshotIds(paths, container);
   const id = options.id ?? nextId(ids, purpose === 'user' ? 'snap' : checkSnapshotId(purpose));
   if (ids.includes(id)) {
@@ -107,22 +118,16 @@ export interface SnapshotName {
 
 /** Removes a snapshot. @throws CONTAINER_NOT_FOUND, SNAPSHOT_NOT_FOUND, BUSY, STORE_NOT_WRITABLE, FAILED */
 export async function removeSnapshot(context: ServiceContext, { container, id }: SnapshotName): Promise<SnapshotName> {
-  const { paths } = context;
-  using opened = await openForWriting(context);
-  const { catalog } = opened;
-  findContainer(catalog, container);
-  using locks = new HeldLocks();
-  locks.hold(await lockSubject(context, catalog, 'container', container));
-  findSnapshot(paths, container, id);
-  await removeSnapshotLocked(context, catalog, { container, id });
-  return { container, id };
+  return withContainer(context, container, (catalog) => removeSnapshotLocked(context, catalog, { container, id }));
 }
 
-/** The same when the caller holds the container's lock, and knows that the snapshot is there. */
-export async function removeSnapshotLocked({ paths }: ServiceContext, catalog: Catalog, { container, id }: SnapshotName): Promise<void> {
+/** {@link removeSnapshot} for a caller that holds the container's lock. */
+export async function removeSnapshotLocked({ paths }: ServiceContext, catalog: Catalog, { container, id }: SnapshotName): Promise<SnapshotName> {
+  findSnapshot(paths, container, id);
   await journaled(paths, catalog, 'remove-snapshot', container, (entry) => {
     moveFolder(paths.privateArea(`${container}@${id}`), trashSnapshot(paths, entry), paths.snapshots(container));
   });
+  return { container, id };
 }
 
 export interface RestoredContainer extends SnapshotName {
@@ -138,20 +143,14 @@ export interface RestoredContainer extends SnapshotName {
  *   IO_ERROR, INTEGRITY, ENGINE_FAILED, INTERRUPTED
  */
 export async function restoreSnapshot(context: ServiceContext, { container, id }: SnapshotName): Promise<RestoredContainer> {
-  using opened = await openForWriting(context);
-  const { catalog } = opened;
-  findContainer(catalog, container);
-  using locks = new HeldLocks();
-  locks.hold(await lockSubject(context, catalog, 'container', container));
-  findContainer(catalog, container);
-  findSnapshot(context.paths, container, id);
-  return await restoreLocked(context, catalog, { container, id });
+  return withContainer(context, container, (catalog) => restoreLocked(context, catalog, { container, id }));
 }
 
-/** The same when the caller holds the container's lock, and knows that the snapshot is there. */
+/** {@link restoreSnapshot} for a caller that holds the container's lock. */
 export async function restoreLocked(context: ServiceContext, catalog: Catalog, { container, id }: SnapshotName): Promise<RestoredContainer> {
   const { paths, signal } = context;
   using locks = new HeldLocks();
+  findSnapshot(paths, container, id);
   const then = requireContainerFile(paths, `${container}@${id}`);
   locks.hold(await lockSubject(context, catalog, 'template', then.template, 'shared'));
   findTemplate(catalog, then.template);

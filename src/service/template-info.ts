@@ -1,10 +1,12 @@
 import { statSync } from 'node:fs';
 import { TemplatefsError } from '../core/errors.js';
+import type { ImageConfig } from '../core/image-config.js';
 import type { SharedPaths } from '../core/shared-paths.js';
 import { TreeReader } from '../store/tree-reader.js';
 import { openForReading, type ServiceContext } from './context.js';
 import { findTemplate } from './find-record.js';
 import type { TemplateSummary } from './list-templates.js';
+import { imageOf } from './start-words.js';
 import { templateSharedPaths, type SharedPathsSource } from './shared-paths.js';
 
 /** What `template info` says. */
@@ -21,6 +23,8 @@ export interface TemplateInfo extends TemplateSummary {
   /** Size of the tree image. */
   readonly treeBytes: number;
   readonly containers: readonly string[];
+  /** How its containers start; null when it was made from no image. */
+  readonly image: ImageConfig | null;
   /** Those of its containers that say nothing themselves. */
   readonly sharedPaths: SharedPaths;
   /** Whose setting that is. */
@@ -43,6 +47,7 @@ export async function templateInfo(context: ServiceContext, name: string): Promi
     objects: objectCount,
     treeBytes: statSync(file).size,
     containers: opened.catalog.containersOf(name),
+    image: imageOf(context.paths, name),
     sharedPaths: shared.paths,
     sharedPathsFrom: shared.from,
   };

@@ -10,9 +10,19 @@ import { dataBlocks } from './tar-sparse.js';
 /** 1 TiB: a minute or so of hashing zeros. */
 const DEFAULT_MAX_HOLE_BYTES = 2 ** 40;
 
+export interface HoleBudget {
+  bytes: number;
+}
+
+export function holeBudget(maxHoleBytes: number = DEFAULT_MAX_HOLE_BYTES): HoleBudget {
+  return { bytes: maxHoleBytes };
+}
+
 export interface ContentLimits {
   readonly maxBytes?: number;
   readonly maxHoleBytes?: number;
+  /** What is left of `maxHoleBytes`, when several archives share it. */
+  readonly holeBudget?: HoleBudget;
   /** Throws when the import is to end. */
   readonly checkAbort: () => void;
 }
@@ -26,14 +36,14 @@ export class ArchiveContents {
   readonly #hierarchy: Hierarchy;
   readonly #reader: TarReader;
   readonly #limits: ContentLimits;
-  #holeBytesLeft: number;
+  readonly #holes: HoleBudget;
 
   constructor(batch: ObjectBatch, hierarchy: Hierarchy, reader: TarReader, limits: ContentLimits) {
     this.#batch = batch;
     this.#hierarchy = hierarchy;
     this.#reader = reader;
     this.#limits = limits;
-    this.#holeBytesLeft = limits.maxHoleBytes ?? DEFAULT_MAX_HOLE_BYTES;
+    this.#holes = limits.holeBudget ?? holeBudget(limits.maxHoleBytes);
   }
 
   /** Reads the current member's data into the batch. */
@@ -66,8 +76,8 @@ export class ArchiveContents {
   }
 
   #takeHoles(member: TarMember, bytes: number): void {
-    this.#holeBytesLeft -= bytes;
-    if (this.#holeBytesLeft < 0) throw badMember(member, 'the holes of its sparse files are larger than the limit');
+    this.#holes.bytes -= bytes;
+    if (this.#holes.bytes < 0) throw badMember(member, 'the holes of its sparse files are larger than the limit');
   }
 
   /** @param archiveBytes decompressed bytes read so far @throws NO_SPACE */

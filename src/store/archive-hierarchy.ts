@@ -40,18 +40,19 @@ export class ArchiveHierarchy {
 
   /** Places a member. Returns its node, whose content (if it is a regular file) the caller sets. @throws BAD_ARCHIVE */
   place(member: TarMember): NodeIndex {
-    const components = this.#split(member, member.path);
+    const components = this.split(member, member.path);
     const name = components.pop();
     const { hierarchy } = this;
     if (name === undefined) return this.#placeRoot(member);
-    const parent = this.#parent(member, components);
+    const parent = this.parentOf(member, components);
     const existing = hierarchy.child(parent, name);
     if (member.kind === 'link') return this.#placeLink(member, parent, name, existing);
     if (isFolder(member.mode) && existing !== undefined && isFolder(hierarchy.mode(existing))) {
       this.#setMetadata(existing, member);
+      this.named?.(existing);
       return existing;
     }
-    this.#makeRoom(member, parent, name, existing);
+    if (existing !== undefined) this.makeRoom(member, parent, name, existing);
     const node = hierarchy.addNode(metadataOf(member));
     if (isSymlink(member.mode)) this.#setTarget(node, member);
     this.#setMetadata(node, member);
@@ -66,27 +67,47 @@ export class ArchiveHierarchy {
   }
 
   #placeLink(member: TarMember, parent: NodeIndex, name: RawName, existing: NodeIndex | undefined): NodeIndex {
-    const components = this.#split(member, member.target);
+    const target = this.targetOf(member, this.split(member, member.target));
+    if (isFolder(this.hierarchy.mode(target))) throw badMember(member, 'it is a hard link to a folder');
+    if (existing !== target) {
+      if (existing !== undefined) this.makeRoom(member, parent, name, existing);
+      this.#setName(member, parent, name, target);
+    }
+    this.linked?.(parent, name);
+    return target;
+  }
+
+  /** The node that a hard link names. */
+  protected targetOf(member: TarMember, components: readonly RawName[]): NodeIndex {
     let target: NodeIndex | undefined = this.hierarchy.root;
     for (const component of components) {
       if (isSymlink(this.hierarchy.mode(target))) throw badMember(member, 'it links to a file through a symlink');
       target = this.hierarchy.child(target, component);
       if (target === undefined) throw badMember(member, 'it links to a file that does not stand before it in the archive');
     }
-    if (isFolder(this.hierarchy.mode(target))) throw badMember(member, 'it is a hard link to a folder');
-    if (existing === target) return target;
-    this.#makeRoom(member, parent, name, existing);
-    this.#setName(member, parent, name, target);
     return target;
   }
 
-  #makeRoom(member: TarMember, parent: NodeIndex, name: RawName, existing: NodeIndex | undefined): void {
-    if (existing === undefined) return;
-    if (isFolder(this.hierarchy.mode(existing))) {
-      if (this.hierarchy.children(existing).size > 0) throw badMember(member, 'it would replace a folder that is not empty');
-      this.#lastFolderPath = undefined;
-    }
+  /** Takes away what has the name of a member that is to be placed. */
+  protected makeRoom(member: TarMember, parent: NodeIndex, name: RawName, existing: NodeIndex): void {
+    if (isFolder(this.hierarchy.mode(existing)) && this.hierarchy.children(existing).size > 0) throw badMember(member, 'it would replace a folder that is not empty');
+    this.remove(parent, name);
+  }
+
+  /** Told of a folder that was there and is named by a member. */
+  protected named?(folder: NodeIndex): void;
+
+  /** Told of the name of a hard link. */
+  protected linked?(parent: NodeIndex, name: RawName): void;
+
+  protected remove(parent: NodeIndex, name: RawName): void {
+    this.forgetFolder();
     this.hierarchy.removeChild(parent, name);
+  }
+
+  /** The next member's folder is looked up anew. */
+  protected forgetFolder(): void {
+    this.#lastFolderPath = undefined;
   }
 
   #setName(member: TarMember, parent: NodeIndex, name: RawName, node: NodeIndex): void {
@@ -118,29 +139,37 @@ export class ArchiveHierarchy {
   }
 
   /** The folder that a path's components name; what is missing of it is made. */
-  #parent(member: TarMember, components: readonly RawName[]): NodeIndex {
+  protected parentOf(member: TarMember, components: readonly RawName[]): NodeIndex {
     const path = components.join('/');
     // Archives list folder by folder, so most members lie where the one before lay.
     if (path === this.#lastFolderPath) return this.#lastFolder;
-    let folder = this.hierarchy.root;
-    for (const name of components) {
-      let child = this.hierarchy.child(folder, name);
-      if (child === undefined) {
-        child = this.hierarchy.addNode(IMPLIED_FOLDER);
-        this.#setName(member, folder, name, child);
-      } else if (isSymlink(this.hierarchy.mode(child))) {
-        throw badMember(member, 'it lies below a symlink');
-      } else if (!isFolder(this.hierarchy.mode(child))) {
-        throw badMember(member, 'it lies below something that is no folder');
-      }
-      folder = child;
-    }
+    const folder = this.findParent(member, components);
     this.#lastFolderPath = path;
     this.#lastFolder = folder;
     return folder;
   }
 
-  #split(member: TarMember, path: RawName): RawName[] {
+  /** The same without the memory of the last one. */
+  protected findParent(member: TarMember, components: readonly RawName[]): NodeIndex {
+    let folder = this.hierarchy.root;
+    for (const name of components) {
+      const child = this.hierarchy.child(folder, name) ?? this.implyFolder(member, folder, name);
+      if (isSymlink(this.hierarchy.mode(child))) throw badMember(member, 'it lies below a symlink');
+      if (!isFolder(this.hierarchy.mode(child))) throw badMember(member, 'it lies below something that is no folder');
+      folder = child;
+    }
+    return folder;
+  }
+
+  /** Makes a folder that no member has named yet. */
+  protected implyFolder(member: TarMember, parent: NodeIndex, name: RawName): NodeIndex {
+    const folder = this.hierarchy.addNode(IMPLIED_FOLDER);
+    this.#setName(member, parent, name, folder);
+    return folder;
+  }
+
+  /** A path's names, cleaned and checked. */
+  protected split(member: TarMember, path: RawName): RawName[] {
     if (path.length === 0) throw badMember(member, 'it has no name');
     if (path.length > MAX_PATH_BYTES) throw badMember(member, `its path has ${path.length} bytes, more than ${MAX_PATH_BYTES}`);
     if (path.includes('\0')) throw badMember(member, 'its path holds a NUL');

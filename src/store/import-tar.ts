@@ -7,11 +7,12 @@ import { interrupted } from './bad-archive.js';
 import { ByteSource } from './byte-source.js';
 import { decompress } from './decompress.js';
 import { finishImport, finishMending, type ImportResult } from './finish-import.js';
-import { ArchiveContents } from './archive-contents.js';
+import { ArchiveContents, type HoleBudget } from './archive-contents.js';
 import { isRegular } from './inode-types.js';
 import { ObjectBatch } from './object-batch.js';
 import { NO_ACL_IDS, type AclIds } from './posix-acl.js';
 import { ImportProgress, type ProgressListener } from './import-progress.js';
+import type { TarMember } from './tar-member.js';
 import { TarReader } from './tar-reader.js';
 
 const READ_BYTES = 1 << 20;
@@ -68,34 +69,61 @@ export async function importTarFile(paths: StorePaths, file: string, options: Im
   }
 }
 
-/** What all imports of this folder do; `after` adds what the archive cannot hold. */
+/** An import of one archive; `after` adds what the archive cannot hold. */
 export async function importStream(
   paths: StorePaths,
   source: Readable,
   options: ImportOptions,
   after?: AfterArchive,
 ): Promise<ImportResult> {
-  const { signal } = options;
   const stop = (): void => {
     source.destroy(interrupted('the import'));
   };
+  // An error that comes before anybody reads is kept by the stream; without a listener it would end the process.
+  source.on('error', () => undefined);
+  options.signal?.addEventListener('abort', stop, { once: true });
+  try {
+    const archive = new ArchiveHierarchy(options.maxEntries);
+    return await importWith(paths, options, archive, async (running) => {
+      const progress = new ImportProgress(options.onProgress);
+      await readArchive(progress.count(source as AsyncIterable<Buffer>), { ...running, archive, options, progress });
+      progress.end();
+      await after?.(archive);
+    });
+  } finally {
+    options.signal?.removeEventListener('abort', stop);
+    source.destroy();
+  }
+}
+
+/** What an import is in the middle of. */
+export interface RunningImport {
+  readonly batch: ObjectBatch;
+  /** Throws when the import is to end. */
+  readonly checkAbort: () => void;
+}
+
+/** What all imports of this folder do: `read` fills a hierarchy, which then becomes a tree. */
+export async function importWith(
+  paths: StorePaths,
+  options: ImportOptions,
+  archive: ArchiveHierarchy,
+  read: (running: RunningImport) => Promise<void>,
+): Promise<ImportResult> {
+  const { signal } = options;
   const checkAbort = (): void => {
     if (signal?.aborted === true) throw interrupted('the import');
   };
-  // An error that comes before anybody reads is kept by the stream; without a listener it would end the process.
-  source.on('error', () => undefined);
   let batch: ObjectBatch | undefined;
   try {
     checkAbort();
-    signal?.addEventListener('abort', stop, { once: true });
     batch = await ObjectBatch.open(paths, {
       ...(options.hashBits === undefined ? {} : { hashBits: options.hashBits }),
       ...(options.maxBytes === undefined ? {} : { maxNewBytes: options.maxBytes }),
       ...(options.mendOnly === undefined ? {} : { mendOnly: options.mendOnly }),
       ...(options.trustFingerprint === undefined ? {} : { trustFingerprint: options.trustFingerprint }),
     });
-    const archive = await readArchive(batch, source, options, checkAbort);
-    await after?.(archive);
+    await read({ batch, checkAbort });
     checkAbort();
     if (options.mendOnly !== undefined) return await finishMending(batch);
     return await finishImport(paths, batch, archive.hierarchy);
@@ -104,26 +132,33 @@ export async function importStream(
     if (signal?.aborted === true) throw interrupted('the import');
     throw error;
   } finally {
-    signal?.removeEventListener('abort', stop);
-    source.destroy();
     await batch?.abandon();
   }
 }
 
-async function readArchive(
-  batch: ObjectBatch,
-  source: Readable,
-  options: ImportOptions,
-  checkAbort: () => void,
-): Promise<ArchiveHierarchy> {
-  const progress = new ImportProgress(options.onProgress);
-  const bytes = new ByteSource(decompress(progress.count(source as AsyncIterable<Buffer>)));
+/** One archive among those that an import reads. */
+export interface ReadOptions extends RunningImport {
+  readonly archive: ArchiveHierarchy;
+  readonly options: ImportOptions;
+  readonly progress: ImportProgress;
+  /** Takes a member that is no file but says something about others; true: it is not to be placed. */
+  readonly isMark?: (member: TarMember) => boolean;
+  /** Passes the decompressed bytes on. */
+  readonly watch?: (plain: AsyncIterable<Buffer>) => AsyncIterable<Buffer>;
+  readonly holeBudget?: HoleBudget;
+}
+
+/** Places the members of an archive, which may be compressed, and hands their contents to the batch. */
+export async function readArchive(source: AsyncIterable<Buffer>, reading: ReadOptions): Promise<void> {
+  const { batch, archive, options, progress, checkAbort, isMark, watch, holeBudget } = reading;
+  const plain = decompress(source);
+  const bytes = new ByteSource(watch === undefined ? plain : watch(plain));
   try {
     const reader = new TarReader(bytes, { aclIds: options.aclIds ?? NO_ACL_IDS });
-    const archive = new ArchiveHierarchy(options.maxEntries);
-    const contents = new ArchiveContents(batch, archive.hierarchy, reader, { ...options, checkAbort });
+    const contents = new ArchiveContents(batch, archive.hierarchy, reader, { ...options, checkAbort, ...(holeBudget !== undefined && { holeBudget }) });
     for (let member = await reader.next(); member !== undefined; member = await reader.next()) {
       checkAbort();
+      if (isMark?.(member) === true) continue;
       const node = archive.place(member);
       const isFile = member.kind === 'node' && isRegular(member.mode);
       if (isFile) await contents.add(node, member);
@@ -131,8 +166,6 @@ async function readArchive(
       progress.report(member.path, isFile);
     }
     await bytes.drain();
-    progress.end();
-    return archive;
   } finally {
     await bytes.close();
   }

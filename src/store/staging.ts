@@ -24,6 +24,7 @@ export async function createStagingFolder(paths: StorePaths): Promise<string> {
     await mkdir(folder, { mode: 0o700 });
     for (let part = 0; part < STAGING_PARTS; part += 1) await mkdir(join(folder, String(part)));
   } catch (error) {
+    await rm(folder, { recursive: true, force: true }).catch(() => undefined);
     throw storeWriteError(error, folder);
   }
   return folder;

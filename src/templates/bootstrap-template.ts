@@ -6,7 +6,9 @@ import { createInterface } from 'node:readline';
 import { PassThrough } from 'node:stream';
 import type { Readable } from 'node:stream';
 import { errnoOf, TemplatefsError } from '../core/errors.js';
+import type { PackageHost } from '../packages/package-manager.js';
 import { findExecutable } from '../sandbox/find-executable.js';
+import { bootstrapRpm } from './bootstrap-rpm.js';
 import type { TemplateDefinition } from './definition.js';
 import { explainBootstrapFailure } from './explain-bootstrap-failure.js';
 import { writeBootstrapHooks } from './bootstrap-hooks.js';
@@ -24,6 +26,8 @@ export interface BootstrapOptions {
   readonly variant?: BootstrapVariant;
   /** Where the root is made before it is packed (about 300 MB); default: TMPDIR. A folder of its own is made there. */
   readonly workDir?: string;
+  /** For dnf and zypper: the store's cache of packages. */
+  readonly packageHost?: PackageHost;
 }
 
 export interface Bootstrap {
@@ -90,11 +94,6 @@ function checkBootstrappable(definition: TemplateDefinition): void {
       hint: `templatefs template create ${definition.base ?? 'NAME'}`,
     });
   }
-  if (definition.packageManager !== 'apt') {
-    throw new TemplatefsError('FAILED', `cannot bootstrap ${definition.name}: no bootstrap tool for ${definition.packageManager} yet`, {
-      hint: `import an archive instead: templatefs template import ${definition.name} TAR`,
-    });
-  }
 }
 
 /** Runs the tool in `workFolder`, writes its tar to `stream`, and waits for its end. */
@@ -157,7 +156,9 @@ async function makeRoot(definition: TemplateDefinition, options: BootstrapOption
     const workFolder = await mkdtemp(join(options.workDir ?? tmpdir(), 'templatefs-bootstrap-'));
     try {
       await chmod(workFolder, 0o755); // apt downloads as its own user, who must be able to reach the root
-      await runTool(withMirror(definition, options.mirror), options, stream, workFolder);
+      const wanted = withMirror(definition, options.mirror);
+      if (definition.packageManager === 'apt') await runTool(wanted, options, stream, workFolder);
+      else await bootstrapRpm(wanted, { ...options, sourceDateEpoch: sourceDateEpoch() }, stream, workFolder);
     } finally {
       // After SIGKILL the last processes of the namespace may take a moment to be gone.
       await rm(workFolder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
@@ -170,7 +171,7 @@ async function makeRoot(definition: TemplateDefinition, options: BootstrapOption
 }
 
 /**
- * Makes the root of an OS template with the distribution's own bootstrap tool: mmdebstrap, with signatures checked.
+ * Makes the root of an OS template: with mmdebstrap for apt, with the host's dnf or zypper for theirs; signatures are checked.
  *
  * The tool runs in a pid and mount namespace of its own: it and everything it started ends with it, and no mount that it
  * makes is seen by the host. Its packages are the distribution's, signed, and their scripts run as root of the host in

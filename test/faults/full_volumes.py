@@ -37,7 +37,7 @@ def commands(store, base):
     return {
         'import-tar': Command(['template', 'import', 'new', tar], has('new'), again=['TEMPLATE_EXISTS']),
         'import-folder': Command(['template', 'import', 'new', folder], has('new'), again=['TEMPLATE_EXISTS']),
-        'refresh': Command(['template', 'import', '--refresh', 'base', tar], lambda: [t['version'] for t in store.ok('template', 'list')] == [2]),
+        'refresh': Command(['template', 'import', '--refresh', 'base', tar], lambda: [t['version'] for t in store.ok('template', 'list')][0] >= 2),
         'template-remove': Command(['template', 'remove', 'new'], lambda: not has('new')(), before=[('template', 'import', 'new', tar)], again=['TEMPLATE_NOT_FOUND']),
         'create': Command(['create', 'new', '--ostemplate', 'base'], lambda: 'new' in store.names('list'), again=['CONTAINER_EXISTS']),
         'mount': Command(['mount', 'c'], lambda: os.path.ismount(store.root())),

@@ -12,6 +12,7 @@ const MACROS = {
   __debug_install_post: '%{nil}',
   debug_package: '%{nil}',
   _build_id_links: 'none',
+  _binaries_in_noarch_packages_terminate_build: '0',
   _binary_payload: 'w1.zstdio',
   _build_name_fmt: '%%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm',
 };

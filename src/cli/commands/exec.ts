@@ -1,6 +1,6 @@
 import { Command } from 'commander';
-import { TemplatefsError } from '../../core/errors.js';
 import { collect, examples, type CommandHost } from '../command-host.js';
+import { parseEnvironment } from '../environment-option.js';
 
 interface ExecOptions {
   readonly network: boolean;
@@ -8,24 +8,12 @@ interface ExecOptions {
   readonly workdir?: string;
 }
 
-function parseEnvironment(pairs: readonly string[]): Record<string, string> {
-  return Object.fromEntries(
-    pairs.map((pair) => {
-      const equals = pair.indexOf('=');
-      if (equals < 1) {
-        throw new TemplatefsError('USAGE', `not a variable: ${JSON.stringify(pair)}`, { hint: 'for example: --env LANG=C.UTF-8' });
-      }
-      return [pair.slice(0, equals), pair.slice(equals + 1)];
-    }),
-  );
-}
-
 export function execCommand(host: CommandHost): Command {
   return new Command('exec')
     .description("run a command in a container's root, in a sandbox; its exit status is passed on")
-    .usage('[options] <ct> -- <command...>')
+    .usage('[options] <ct> [-- <command...>]')
     .argument('<ct>', 'the container; it is mounted for the time if need be')
-    .argument('<command...>', 'the command and its arguments, after --')
+    .argument('[command...]', 'the command and its arguments, after -- (default: what the image says)')
     .option('--no-network', 'run it without any network')
     .option('--env <name=value>', 'set a variable (may be given several times)', collect)
     .option('--workdir <dir>', 'folder in the container to run it in')
@@ -37,9 +25,9 @@ export function execCommand(host: CommandHost): Command {
         'templatefs exec c1 --no-network --env LANG=C.UTF-8 --workdir /srv -- ./run',
       ),
     )
-    .action((name: string, words: [string, ...string[]], options: ExecOptions, command: Command) =>
+    .action((name: string, words: string[], options: ExecOptions, command: Command) =>
       host.run(command, async (session) => {
-        const env = parseEnvironment(options.env ?? []);
+        const env = parseEnvironment(options.env);
         const { execInContainer } = await import('../../service/exec-in-container.js');
         return execInContainer(session.context, {
           name,

@@ -13,6 +13,11 @@ interface CreateOptions {
   readonly refresh?: boolean;
 }
 
+interface ImportOptions extends CreateOptions {
+  readonly platform?: string;
+  readonly tlsVerify: boolean;
+}
+
 interface RemoveOptions {
   readonly dryRun?: boolean;
 }
@@ -60,9 +65,11 @@ function addCreate(template: Command, host: CommandHost): void {
 function addImport(template: Command, host: CommandHost): void {
   template
     .command('import')
-    .description('make a template from an archive or a folder')
+    .description('make a template from an archive, a folder or an image')
     .argument('<name>', 'name of the new template')
-    .argument('<source>', 'a tar (plain, gz, xz or zst), a folder, or - for a tar on stdin')
+    .argument('<source>', 'a tar (plain, gz, xz or zst), a folder, - for a tar on stdin, or an image: oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:REF], docker://NAME')
+    .option('--platform <os/arch>', 'which image of one for several platforms (default: that of this machine)')
+    .option('--no-tls-verify', 'take images from a registry without TLS, or with a certificate that nobody vouches for')
     .option('--refresh', 'make a new version of a template that is there')
     .option('--shared-path <path>', 'share open files below this folder between containers (again for more; none: no folder)', collect)
     .addHelpText(
@@ -71,16 +78,20 @@ function addImport(template: Command, host: CommandHost): void {
         'templatefs template import alpine-3.20 alpine-minirootfs.tar.gz',
         'docker export c | templatefs template import from-docker -',
         'templatefs template import mine /srv/rootfs',
+        'templatefs template import web docker://registry.example/web:2',
       ),
     )
-    .action((name: string, source: string, options: CreateOptions, command: Command) =>
+    .action((name: string, source: string, options: ImportOptions, command: Command) =>
       host.run(command, async (session) => {
+        const { platformOption } = await import('../../oci/platform.js');
         const { importTemplate } = await import('../../service/import-template.js');
         const shared = sharedPathsOption(options.sharedPath);
         const added = await importTemplate(session.context, {
           name,
           source,
           refresh: options.refresh === true,
+          tlsVerify: options.tlsVerify,
+          ...(options.platform !== undefined && { platform: platformOption(options.platform) }),
           ...(shared !== undefined && { shared }),
         });
         session.result(added, addedText);
@@ -136,6 +147,9 @@ function addInfo(template: Command, host: CommandHost): void {
             ['objects', String(info.objects)],
             ['shared paths', `${info.sharedPaths.length === 0 ? 'none' : info.sharedPaths.join(' ')} (${sharedPathsOwner(info.sharedPathsFrom)})`],
             ['tree', `${info.tree} (${formatSize(info.treeBytes)})`],
+            ['command', info.image === null ? null : [...info.image.entrypoint, ...info.image.cmd].join(' ') || 'none'],
+            ['user', info.image?.user],
+            ['workdir', info.image?.workdir],
             ['containers', info.containers.length === 0 ? 'none' : info.containers.join(', ')],
           ]),
         );

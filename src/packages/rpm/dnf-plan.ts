@@ -6,7 +6,7 @@
 export const PLAN_WORD = 'templatefs-plan:';
 
 export const DNF_PLAN = String.raw`
-import json, logging, os, sys
+import json, os, sys
 import dnf, dnf.exceptions, dnf.transaction
 
 INPUT = '/run/templatefs'
@@ -18,9 +18,10 @@ def make_base(needs_repositories, keeps_requirements):
     if ROOT:
         conf.installroot = ROOT
         conf.read(INPUT + '/dnf.conf')
-        conf.releasever = request['release']
     else:
         conf.read()
+    if ROOT or not conf.substitutions.get('releasever'):
+        conf.releasever = os.environ['TEMPLATEFS_RELEASE']
     conf.reposdir = [INPUT + '/repos.d']
     conf.cachedir = ROOT + '/run/templatefs-work/cache'
     if keeps_requirements:
@@ -29,9 +30,6 @@ def make_base(needs_repositories, keeps_requirements):
         base.read_all_repos()
     base.fill_sack(load_system_repo=True, load_available_repos=needs_repositories)
     return base
-
-def evr(package):
-    return package.evr
 
 def forced(base, spec, commands):
     """As install, also of what is installed or newer."""
@@ -75,12 +73,11 @@ def resolve(keeps_requirements):
     commands = []
     base = make_base(request['kind'] != 'remove', keeps_requirements)
     mark(base, request, commands)
-    base.resolve(allow_erasing=False)
+    base.resolve(allow_erasing=request['kind'] == 'remove')
     changes = []
     for item in base.transaction or []:
         package = item.pkg
-        changes.append({'action': int(item.action), 'name': package.name, 'evr': package.evr, 'architecture': package.arch,
-                        'local': package.reponame == '@commandline'})
+        changes.append({'action': int(item.action), 'name': package.name, 'evr': package.evr, 'architecture': package.arch})
     return changes, commands
 
 request = json.load(open(INPUT + '/request.json'))

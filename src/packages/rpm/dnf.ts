@@ -2,7 +2,7 @@ import { TemplatefsError } from '../../core/errors.js';
 import { INPUT_FOLDER, SERVICES_VARIABLE, type ContainerAnswer, type PackageAction, type PackageChange, type PackageRequest } from '../package-manager.js';
 import { DNF_PLAN, PLAN_WORD } from './dnf-plan.js';
 import { rpmDriver } from './rpm-driver.js';
-import { PACKAGE_NAME, WORK_FOLDER, type RpmChange, type RpmProposal, type RpmStep, type RpmTool } from './rpm-tool.js';
+import { isMeant, PACKAGE_NAME, WORK_FOLDER, type RpmProposal, type RpmStep, type RpmTool } from './rpm-tool.js';
 
 /*
  * dnf 4 of the container, as it is (Fedora up to 40, RHEL and its kin 8 to 10). Its own repositories, their cache and its settings
@@ -46,7 +46,6 @@ interface PlannedItem {
   readonly name: string;
   readonly evr: string;
   readonly architecture: string;
-  readonly local: boolean;
 }
 
 interface PlanAnswer {
@@ -61,22 +60,22 @@ interface PlanAnswer {
 function checkItems(value: unknown): PlannedItem[] {
   const isItem = (item: unknown): item is PlannedItem => {
     if (typeof item !== 'object' || item === null) return false;
-    const { action, name, evr, architecture, local } = item as Record<string, unknown>;
+    const { action, name, evr, architecture } = item as Record<string, unknown>;
     const isWord = (word: unknown): boolean => typeof word === 'string' && PACKAGE_NAME.test(word);
-    return typeof action === 'number' && isWord(name) && isWord(evr) && isWord(architecture) && typeof local === 'boolean';
+    return typeof action === 'number' && isWord(name) && isWord(evr) && isWord(architecture);
   };
   if (Array.isArray(value) && value.every(isItem)) return value;
   throw new TemplatefsError('INTEGRITY', "the container's dnf gave a plan that cannot be read", { hint: 'its dnf may have been tampered with' });
 }
 
-function changesOf(items: readonly PlannedItem[]): RpmChange[] {
+function changesOf(items: readonly PlannedItem[]): PackageChange[] {
   const before = new Map(items.filter(({ action }) => GOES.has(action)).map((item) => [`${item.name}.${item.architecture}`, item.evr]));
-  return items.flatMap((item): RpmChange[] => {
+  return items.flatMap((item): PackageChange[] => {
     const { name, architecture, evr, action } = item;
     const comes = COMES[action];
     const from = before.get(`${name}.${architecture}`) ?? null;
-    if (comes !== undefined) return [{ name, architecture, action: comes, from: comes === 'reinstall' ? evr : from, to: evr, isLocal: item.local }];
-    return REMOVED.has(action) ? [{ name, architecture, action: 'remove', from: evr, to: null, isLocal: false }] : [];
+    if (comes !== undefined) return [{ name, architecture, action: comes, from: comes === 'reinstall' ? evr : from, to: evr }];
+    return REMOVED.has(action) ? [{ name, architecture, action: 'remove', from: evr, to: null }] : [];
   });
 }
 
@@ -98,6 +97,7 @@ function localPath(file: string): string {
 
 const dnf: RpmTool = {
   name: 'dnf',
+  folderScheme: 'file',
   repositoryOptions: ['gpgcheck=0', 'repo_gpgcheck=0', 'skip_if_unavailable=0', 'metadata_expire=never'],
   isName: (name) => PACKAGE_NAME.test(name.replace(/^@/, '')),
 
@@ -125,9 +125,8 @@ const dnf: RpmTool = {
     }
     const changes = changesOf(checkItems(read.changes));
     if (request.kind !== 'remove') return { changes, dependants: [] };
-    const asked = new Set(request.packages);
-    const alone = changesOf(checkItems(read.alone)).map(({ name }) => name);
-    return { changes, dependants: alone.filter((name) => ![...asked].some((word) => word === name || word.startsWith(`${name}-`) || word.startsWith(`${name}.`))) };
+    const alone = changesOf(checkItems(read.alone)).filter((change) => !isMeant(request.packages, change));
+    return { changes, dependants: alone.map(({ name }) => name) };
   },
 
   apply(request: PackageRequest, changes: readonly PackageChange[]): RpmStep {

@@ -1,6 +1,7 @@
 import { chmodSync, copyFileSync, linkSync, mkdirSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { TemplatefsError } from '../../core/errors.js';
+import { findExecutable } from '../../sandbox/find-executable.js';
 import {
   INPUT_FOLDER,
   type ContainerPrograms,
@@ -13,6 +14,7 @@ import {
   type PackageRequest,
   type PackageSource,
 } from '../package-manager.js';
+import { runTool } from '../run-tool.js';
 import { findInPrimary, packageId, type OfferedPackage } from './find-in-primary.js';
 import { refreshRpm, rpmMetadata, writeLocalRepository, type RepositoryMetadata } from './rpm-metadata.js';
 import { checkPackageSignatures } from './rpm-keyring.js';
@@ -47,7 +49,7 @@ function writeInput(tool: RpmTool, folder: string, metadata: readonly Repository
   const repositories = metadata.map((one, at) => {
     writeLocalRepository(join(folder, repositoryName(at)), one);
     const name = one.baseUrl.replace(/^[a-z]+:\/\//, '');
-    return [`[templatefs-${at + 1}]`, `name=${name}`, `baseurl=file://${INPUT_FOLDER}/${repositoryName(at)}`, 'enabled=1', 'type=rpm-md', ...tool.repositoryOptions, ''].join('\n');
+    return [`[templatefs-${at + 1}]`, `name=${name}`, `baseurl=${tool.folderScheme}://${INPUT_FOLDER}/${repositoryName(at)}`, 'enabled=1', 'type=rpm-md', ...tool.repositoryOptions, ''].join('\n');
   });
   mkdirSync(join(folder, 'repos.d'));
   writeFileSync(join(folder, 'repos.d/templatefs.repo'), repositories.join('\n'));
@@ -77,9 +79,9 @@ function checkRequest(tool: RpmTool, request: PackageRequest): void {
 }
 
 /** Where the signed metadata say that packages lie. @throws INTEGRITY for one that they do not have */
-async function locate(tool: RpmTool, changes: RpmProposal['changes'], metadata: readonly RepositoryMetadata[]): Promise<PackageFile[]> {
-  const coming = changes.filter(({ to, isLocal }) => to !== null && !isLocal);
-  const wanted = new Set(coming.map(({ name, to, architecture }) => idOf(name, to ?? '', architecture)));
+async function locate(tool: RpmTool, changes: readonly PackageChange[], local: ReadonlySet<string>, metadata: readonly RepositoryMetadata[]): Promise<PackageFile[]> {
+  const coming = changes.filter(({ to }) => to !== null).map(({ name, to, architecture }) => idOf(name, to ?? '', architecture));
+  const wanted = new Set(coming.filter((id) => !local.has(id)));
   const files: PackageFile[] = [];
   for (const [at, one] of metadata.entries()) {
     if (wanted.size === 0) break;
@@ -93,6 +95,18 @@ async function locate(tool: RpmTool, changes: RpmProposal['changes'], metadata: 
   throw new TemplatefsError('INTEGRITY', `the container's ${tool.name} wants ${missing}, which no signed repository has`, {
     hint: `look at ${tool.name}’s settings in the container, and at the container itself: its ${tool.name} may have been tampered with`,
   });
+}
+
+/** The packages in files of the host. The container is not asked: it could call any package one of these. @throws FAILED */
+async function packagesIn(files: readonly string[]): Promise<Set<string>> {
+  if (files.length === 0) return new Set();
+  const rpm = await findExecutable({ name: 'rpm', debianPackage: 'rpm', purpose: 'read package files' });
+  const { status, stdout, stderr } = await runTool({ file: rpm, args: ['--nosignature', '-qp', '--queryformat', '%{NAME} %{EPOCHNUM} %{VERSION} %{RELEASE} %{ARCH}\\n', '--', ...files] });
+  if (status !== 0) throw new TemplatefsError('FAILED', `not the file of a package: ${stderr.trim().split('\n')[0] ?? ''}`, { hint: 'name .rpm files' });
+  return new Set(stdout.trim().split('\n').map((line) => {
+    const [name = '', epoch, version = '', release = '', architecture = ''] = line.split(' ');
+    return packageId({ name, epoch, version, release, architecture });
+  }));
 }
 
 /** A package's place below INPUT_FOLDER, where its repository's metadata say that it is. */
@@ -121,7 +135,6 @@ export function rpmDriver(tool: RpmTool): PackageManagerDriver {
     writeInput(tool, folder, metadata, request, step);
     return tool.readPlan(request, await programs.run({ script: step.script, arguments: step.arguments ?? [], input: folder, environment: { TEMPLATEFS_RELEASE: source.release } }));
   };
-  const withoutLocal = (changes: RpmProposal['changes']): PackageChange[] => changes.map(({ name, architecture, action, from, to }) => ({ name, architecture, action, from, to }));
 
   return {
     name: tool.name,
@@ -140,7 +153,8 @@ export function rpmDriver(tool: RpmTool): PackageManagerDriver {
           hint: 'remove these too with --with-dependants, or leave it',
         });
       }
-      return { changes: withoutLocal(changes), downloads: await locate(tool, changes, metadata) };
+      const local = await packagesIn(request.kind === 'install' ? request.files : []);
+      return { changes, downloads: await locate(tool, changes, local, metadata) };
     },
 
     async apply(host, programs, source, { request, plan, fetched }) {
@@ -167,7 +181,7 @@ export function rpmDriver(tool: RpmTool): PackageManagerDriver {
 
     async outdated(host, programs, source): Promise<PackageChange[]> {
       const { changes } = await propose(host, programs, { kind: 'update', packages: [] }, await rpmMetadata(host, source), source);
-      return withoutLocal(changes).filter(({ action }) => action === 'upgrade');
+      return changes.filter(({ action }) => action === 'upgrade');
     },
   };
 }

@@ -16,19 +16,16 @@ export interface RpmStep extends Pick<ContainerCommand, 'script' | 'arguments'> 
   readonly files?: Readonly<Record<string, string>>;
 }
 
-/** A change with the package that it needs; `isLocal` for one that was given as a file. */
-export interface RpmChange extends PackageChange {
-  readonly isLocal: boolean;
-}
-
 export interface RpmProposal {
-  readonly changes: readonly RpmChange[];
+  readonly changes: readonly PackageChange[];
   /** For a removal: what goes because it needs the packages that were asked for. */
   readonly dependants: readonly string[];
 }
 
 export interface RpmTool {
   readonly name: 'dnf' | 'zypper';
+  /** How it is told that a repository lies in a folder, and its packages are not to be copied. */
+  readonly folderScheme: 'file' | 'dir';
   /** Options of a repository in the .repo file beyond name and place. */
   readonly repositoryOptions: readonly string[];
   isName(name: string): boolean;
@@ -43,3 +40,11 @@ export interface RpmTool {
 
 /** Names of packages for the command line: nothing that an option or a path could be made of. */
 export const PACKAGE_NAME = /^[A-Za-z0-9_][A-Za-z0-9_.+:~^-]*$/;
+
+/** Whether a word of a request means this package: NAME, NAME.ARCH, NAME-VERSION, NAME-VERSION-RELEASE, NAME-VERSION-RELEASE.ARCH. */
+export function isMeant(words: readonly string[], { name, architecture, from }: PackageChange): boolean {
+  const full = from ?? '';
+  const plain = full.replace(/^\d+:/, '');
+  const versions = [full, plain, plain.replace(/-[^-]*$/, '')].flatMap((version) => [`${name}-${version}`, `${name}-${version}.${architecture}`]);
+  return words.some((word) => word === name || word === `${name}.${architecture}` || versions.includes(word));
+}

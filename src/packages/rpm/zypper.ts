@@ -1,8 +1,8 @@
 import { TemplatefsError } from '../../core/errors.js';
-import { INPUT_FOLDER, SERVICES_VARIABLE, type ContainerAnswer, type PackageAction, type PackageRequest } from '../package-manager.js';
+import { INPUT_FOLDER, SERVICES_VARIABLE, type ContainerAnswer, type PackageAction, type PackageChange, type PackageRequest } from '../package-manager.js';
 import { readXml, type XmlElement } from '../xml.js';
 import { rpmDriver } from './rpm-driver.js';
-import { PACKAGE_NAME, WORK_FOLDER, type RpmChange, type RpmProposal, type RpmStep, type RpmTool } from './rpm-tool.js';
+import { isMeant, PACKAGE_NAME, WORK_FOLDER, type RpmProposal, type RpmStep, type RpmTool } from './rpm-tool.js';
 
 /*
  * zypper of the container, as it is. Its own repositories and their cache are neither used nor changed; the rest of its zypp.conf and
@@ -59,7 +59,7 @@ function elementsOf(element: XmlElement, name: string): XmlElement[] {
   return element.children.flatMap((child) => [...(child.name === name ? [child] : []), ...elementsOf(child, name)]);
 }
 
-function changesOf(output: string): RpmChange[] {
+function changesOf(output: string): PackageChange[] {
   const start = output.indexOf('<?xml');
   const end = output.lastIndexOf('</stream>');
   if (start < 0 || end < 0) throw unreadable();
@@ -67,19 +67,27 @@ function changesOf(output: string): RpmChange[] {
   return (summary?.children ?? []).flatMap((group) => {
     const action = group.name === 'to-remove' ? 'remove' : COMES[group.name];
     if (action === undefined) return [];
-    return group.children.filter(({ attributes }) => attributes['type'] === 'package').map(({ attributes }): RpmChange => {
-      const { name = '', edition = '', arch = '', repository = '' } = attributes;
+    return group.children.filter(({ attributes }) => attributes['type'] === 'package').map(({ attributes }): PackageChange => {
+      const { name = '', edition = '', arch = '' } = attributes;
       const old = attributes['edition-old'];
       if (![name, edition, arch, old ?? '0'].every((word) => PACKAGE_NAME.test(word))) throw unreadable();
-      if (action === 'remove') return { name, architecture: arch, action, from: edition, to: null, isLocal: false };
-      return { name, architecture: arch, action, from: action === 'reinstall' ? edition : (old ?? null), to: edition, isLocal: /plaindir|_tmpRPMcache_/i.test(repository) };
+      if (action === 'remove') return { name, architecture: arch, action, from: edition, to: null };
+      return { name, architecture: arch, action, from: action === 'reinstall' ? edition : (old ?? null), to: edition };
     });
   });
 }
 
+function plainText(escaped: string): string {
+  try {
+    return readXml(`<text>${escaped}</text>`, 'a message').text.replace(/\s+/g, ' ').trim();
+  } catch {
+    return escaped.trim();
+  }
+}
+
 /** What it says in its XML or, for people, on its last lines. */
 function said(answer: ContainerAnswer): string[] {
-  const messages = [...answer.output.matchAll(/<message type="(?:error|warning|info)"[^>]*>([^<]*)<\/message>|<description>([^<]*)<\/description>/g)].map(([, message, problem]) => (message ?? problem ?? '').trim());
+  const messages = [...answer.output.matchAll(/<message type="(?:error|warning|info)"[^>]*>([^<]*)<\/message>|<description>([^<]*)<\/description>/g)].map(([, message, problem]) => plainText(message ?? problem ?? ''));
   const lines = `${answer.output}\n${answer.errors}`.split('\n').map((line) => line.trim());
   const telling = lines.filter((line) => /^(Problem: |error: |.*(nothing provides|conflicts with|not found|failed|No space left))/i.test(line) && !line.includes('<'));
   return [...new Set([...messages, ...telling])].filter((line) => line !== '');
@@ -112,6 +120,7 @@ function commandOf(request: PackageRequest): string[] {
 
 const zypper: RpmTool = {
   name: 'zypper',
+  folderScheme: 'dir',
   repositoryOptions: ['gpgcheck=0', 'repo_gpgcheck=0', 'pkg_gpgcheck=0', 'autorefresh=1', 'keeppackages=0'],
   isName: (name) => PACKAGE_NAME.test(name.replace(/^pattern:/, '')),
 
@@ -128,8 +137,7 @@ const zypper: RpmTool = {
     if (answer.status !== 0) throw failure('resolving', answer);
     if (request.kind !== 'remove') return { changes: changesOf(answer.output), dependants: [] };
     const [alone = '', all = ''] = answer.output.split(SEPARATOR);
-    const isAsked = (name: string): boolean => request.packages.some((word) => word === name || word.startsWith(`${name}-`) || word.startsWith(`${name}.`));
-    const dependants = changesOf(alone).filter(({ action, name }) => action === 'remove' && !isAsked(name)).map(({ name }) => name);
+    const dependants = changesOf(alone).filter((change) => change.action === 'remove' && !isMeant(request.packages, change)).map(({ name }) => name);
     return { changes: changesOf(all), dependants };
   },
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { formatContainerFile, parseContainerFile, type ContainerFile } from '../../../src/catalog/container-file.js';
 import { formatTemplateFile, parseTemplateFile, type TemplateFile } from '../../../src/catalog/template-file.js';
+import { parseImageConfig } from '../../../src/core/image-config.js';
 import { DIGEST } from './temporary-store.js';
 
 const CONTAINER: ContainerFile = {
@@ -67,9 +68,13 @@ describe('template file', () => {
     expect(parseTemplateFile(formatTemplateFile(template), 'f')).toEqual(template);
     const imported = { ...template, definition: null, shared: null };
     expect(parseTemplateFile(formatTemplateFile(imported), 'f')).toEqual(imported);
+    const image = parseImageConfig({ os: 'linux', architecture: 'amd64', config: { Entrypoint: ['/ä b', '%41'], Env: ['A=\n'], Labels: { k: 'v' } } });
+    expect(parseTemplateFile(formatTemplateFile({ ...imported, image }), 'f')).toEqual({ ...imported, image });
   });
 
-  test('refuses a version 0, and a definition that is no JSON', () => {
+  test('refuses a version 0, a definition that is no JSON, an image that is none', () => {
+    const text = formatTemplateFile(template);
+    for (const image of ['{', '[]', '{"config":{"Env":["=x"]}}']) expect(() => parseTemplateFile(`${text}image ${image}\n`, 'f')).toThrow(/no valid line for image/);
     expect(() => parseTemplateFile(formatTemplateFile({ ...template, version: 0 }), 'f')).toThrow(/version/);
     expect(() => parseTemplateFile(formatTemplateFile({ ...template, definition: '{' }), 'f')).toThrow(/definition/);
   });

@@ -38,7 +38,7 @@ test('a corrupt catalog is 12', async () => {
   expect(await run('list', '--store', paths.store)).toMatchObject({ status: 12, stderr: expect.stringContaining('templatefs catalog rebuild') as string });
 });
 
-test.each([['frobnicate'], ['list', '--frob'], ['create'], ['create', 'c1'], ['mount'], ['exec', 'c1'], ['list', 'extra'], ['list', '--wait', 'soon'], ['template', 'frob']])(
+test.each([['frobnicate'], ['list', '--frob'], ['create'], ['create', 'c1'], ['mount'], ['exec'], ['bundle', 'c1'], ['info', 'c1', 'extra'], ['list', '--wait', 'soon'], ['template', 'frob']])(
   'wrong usage is 2: %s %s',
   async (...argv) => {
     const { store } = temporaryStore();
@@ -51,7 +51,7 @@ test.each([['frobnicate'], ['list', '--frob'], ['create'], ['create', 'c1'], ['m
 test('every command has help with examples', async () => {
   const commands = [
     [], ['template', 'create'], ['template', 'import'], ['template', 'list'], ['template', 'info'], ['template', 'remove'], ['create'],
-    ['mount'], ['umount'], ['exec'], ['list'], ['info'], ['diff'], ['destroy'], ['stats'], ['verify'], ['gc'], ['catalog', 'rebuild'],
+    ['mount'], ['umount'], ['exec'], ['bundle'], ['list'], ['info'], ['diff'], ['destroy'], ['stats'], ['verify'], ['gc'], ['catalog', 'rebuild'],
   ];
   for (const command of commands) {
     const answer = await run(...command, '--help');
