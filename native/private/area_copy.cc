@@ -21,56 +21,14 @@ namespace {
 constexpr uint64_t kAtOnce = 1 << 20;
 // Each keeps two descriptors.
 constexpr size_t kMostLate = 256;
-constexpr size_t kXattrLimit = 64 * 1024;
-// What a container can set: native/ops/file_flags.cc.
-constexpr int kFlags = FS_NODUMP_FL | FS_NOATIME_FL | FS_SYNC_FL | FS_DIRSYNC_FL;
-
-bool is_dot(const char* name) { return name[0] == '.' && (name[1] == 0 || (name[1] == '.' && name[2] == 0)); }
-
-using Stream = std::unique_ptr<DIR, int (*)(DIR*)>;
-
-// Reads the folder by a descriptor of its own.
-Result<Stream> open_stream(int folder) {
-    UniqueFd fd = TRY(open_at(folder, ".", O_RDONLY | O_DIRECTORY | O_NOATIME));
-    DIR* stream = ::fdopendir(fd.get());
-    if (stream == nullptr) return Errno::last();
-    (void)fd.release();
-    return Stream(stream, ::closedir);
-}
 
 void times_of(const HostStat& stat, timespec times[2]) {
     times[0] = {stat.stx_atime.tv_sec, static_cast<long>(stat.stx_atime.tv_nsec)};
     times[1] = {stat.stx_mtime.tv_sec, static_cast<long>(stat.stx_mtime.tv_nsec)};
 }
 
-// Not all file systems have them.
-int flags_of(int fd) {
-    int flags = 0;
-    return ::ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 ? flags & kFlags : 0;
-}
-
-struct Range {
-    off_t from, to;
-};
-
-// Where the file has data. All of it is found before any of it is read: reading brings pages around it into memory, which some file
-// systems then take for data.
-Result<std::vector<Range>> data_of(int fd) {
-    std::vector<Range> ranges;
-    for (off_t at = 0;;) {
-        const off_t data = ::lseek(fd, at, SEEK_DATA);
-        if (data < 0 && errno == ENXIO) return ranges;
-        if (data < 0) return Errno::last();
-        const off_t hole = ::lseek(fd, data, SEEK_HOLE);
-        if (hole < 0 && errno == ENXIO) return ranges;  // cut off meanwhile
-        if (hole < 0) return Errno::last();
-        ranges.push_back({data, hole});
-        at = hole;
-    }
-}
-
 // The same bytes at the same place, with whatever holes; what is behind the end of `from` by now is left out.
-Result<void> copy_range(int from, int to, Range range, bool& in_kernel) {
+Result<void> copy_range(int from, int to, DataRange range, bool& in_kernel) {
     while (in_kernel && range.from < range.to) {
         off_t in = range.from, out = range.from;
         const ssize_t size = ::copy_file_range(from, &in, to, &out, static_cast<size_t>(range.to - range.from), 0);
@@ -121,10 +79,10 @@ Result<void> AreaCopy::copy_entries() {
 Result<void> AreaCopy::copy_indexed() {
     to_inodes_ = TRY(open_at(to_, "inodes", O_RDONLY | O_DIRECTORY));
     path_ = "inodes";
-    Stream stream = TRY(open_stream(from_.inodes()));
+    FolderStream stream = TRY(open_folder_stream(from_.inodes()));
     errno = 0;
     for (const dirent* entry = ::readdir(stream.get()); entry != nullptr; errno = 0, entry = ::readdir(stream.get())) {
-        if (is_dot(entry->d_name)) continue;
+        if (is_dot_name(entry->d_name)) continue;
         name_ = entry->d_name;
         const Place place{from_.inodes(), entry->d_name};
         const HostStat stat = TRY(host_stat(place));
@@ -171,10 +129,10 @@ Result<void> AreaCopy::copy_root() {
 // All that is in a folder; of the folders in it only the name.
 Result<AreaCopy::Level> AreaCopy::copy_level(int from, int to, std::string name, const HostStat& stat) {
     Level here{std::move(name), stat, {}};
-    Stream stream = TRY(open_stream(from));
+    FolderStream stream = TRY(open_folder_stream(from));
     errno = 0;
     for (const dirent* entry = ::readdir(stream.get()); entry != nullptr; errno = 0, entry = ::readdir(stream.get())) {
-        if (is_dot(entry->d_name)) continue;
+        if (is_dot_name(entry->d_name)) continue;
         name_ = entry->d_name;
         totals_.entries++;
         const HostStat found = TRY(host_stat({from, entry->d_name}));
@@ -193,7 +151,7 @@ Result<AreaCopy::Level> AreaCopy::copy_level(int from, int to, std::string name,
 // Last, because every entry changes its times, and a default ACL of its would be given to each.
 Result<void> AreaCopy::end_level(int from, int to, const HostStat& stat) {
     name_.clear();
-    return dress(from, to, stat, TRY(read_xattrs(from, {from, "."})));
+    return dress(from, to, stat, TRY(xattrs_.read(from, {from, "."})));
 }
 
 Result<void> AreaCopy::copy_entry(Place from, Place to, const HostStat& stat) {
@@ -206,7 +164,7 @@ Result<void> AreaCopy::copy_entry(Place from, Place to, const HostStat& stat) {
 
 Result<void> AreaCopy::copy_inode(Place from, Place to, const HostStat& stat, bool indexed) {
     if (S_ISREG(stat.stx_mode)) return copy_regular(from, to, stat, indexed);
-    std::vector<Xattr> xattrs = TRY(read_xattrs(-1, from));
+    std::vector<Xattr> xattrs = TRY(xattrs_.read(-1, from));
     const auto node = std::find_if(xattrs.begin(), xattrs.end(), [](const Xattr& xattr) { return xattr.name == kNodeXattr; });
     if (node == xattrs.end() && is_whiteout_device(stat)) return make_whiteout(to);
     if (node != xattrs.end()) {
@@ -220,7 +178,7 @@ Result<void> AreaCopy::copy_inode(Place from, Place to, const HostStat& stat, bo
 
 Result<void> AreaCopy::copy_regular(Place from, Place to, const HostStat& stat, bool indexed) {
     UniqueFd source = TRY(open_at(from.folder, from.name, O_RDONLY | O_NONBLOCK | O_NOATIME));
-    std::vector<Xattr> xattrs = TRY(read_xattrs(source.get(), from));
+    std::vector<Xattr> xattrs = TRY(xattrs_.read(source.get(), from));
     NodeInfo info;
     for (Xattr& xattr : xattrs) {
         if (xattr.name != kNodeXattr) continue;
@@ -255,7 +213,7 @@ Result<void> AreaCopy::copy_late_contents() {
         HostStat stat = TRY(host_stat_of(late.from.get()));
         TRY(copy_content(late.from.get(), late.to.get(), stat, false));
         // Made a link meanwhile, which is done to content that does not change: then what was read may be the holes of that.
-        const auto node = TRY(read_xattrs(late.from.get(), {}));
+        const auto node = TRY(xattrs_.read(late.from.get(), {}));
         for (const Xattr& xattr : node) {
             if (xattr.name != kNodeXattr) continue;
             NodeInfo now = TRY(decode_node_info(xattr.value));
@@ -288,10 +246,10 @@ Result<bool> AreaCopy::clone_content(int from, int to, const HostStat& stat) {
 }
 
 Result<void> AreaCopy::copy_content(int from, int to, const HostStat& stat, bool partial) {
-    const std::vector<Range> ranges = TRY(data_of(from));
+    const std::vector<DataRange> ranges = TRY(data_of(from));
     if (partial) (void)::posix_fadvise(from, 0, 0, POSIX_FADV_RANDOM);
     bool in_kernel = true;
-    for (const Range& range : ranges) {
+    for (const DataRange& range : ranges) {
         TRY(copy_range(from, to, range, in_kernel));
         totals_.bytes += static_cast<uint64_t>(range.to - range.from);
     }
@@ -315,31 +273,6 @@ Result<void> AreaCopy::copy_special(Place from, Place to, const HostStat& stat, 
     return restore_times(to, stat);
 }
 
-// By descriptor, or by name where `fd` is -1.
-Result<std::vector<AreaCopy::Xattr>> AreaCopy::read_xattrs(int fd, Place place) {
-    list_.resize(kXattrLimit);
-    value_.resize(kXattrLimit);
-    size_t size;
-    if (fd >= 0) size = static_cast<size_t>(TRY(checked(::flistxattr(fd, list_.data(), list_.size()))));
-    else size = TRY(host_listxattr(place, list_));
-    std::vector<Xattr> xattrs;
-    for (const char* name = list_.data(); name < list_.data() + size; name += std::strlen(name) + 1) {
-        // XFS's second names for ACLs.
-        if (std::strncmp(name, "trusted.SGI_ACL_", 16) == 0) continue;
-        Result<size_t> got = 0;
-        if (fd >= 0) {
-            const ssize_t found = ::fgetxattr(fd, name, value_.data(), value_.size());
-            got = found < 0 ? Result<size_t>(Errno::last()) : Result<size_t>(static_cast<size_t>(found));
-        } else {
-            got = host_getxattr(place, name, value_);
-        }
-        if (got.error_code() == ENODATA) continue;
-        const size_t length = TRY(std::move(got));
-        xattrs.push_back({name, {value_.begin(), value_.begin() + static_cast<ptrdiff_t>(length)}});
-    }
-    return xattrs;
-}
-
 // The owner takes set-id bits and capabilities away, so it comes first; what is set by then changes no times.
 Result<void> AreaCopy::dress(int from, int to, const HostStat& stat, const std::vector<Xattr>& xattrs) {
     TRY(checked_void(::fchown(to, stat.stx_uid, stat.stx_gid)));
@@ -348,11 +281,11 @@ Result<void> AreaCopy::dress(int from, int to, const HostStat& stat, const std::
     timespec times[2];
     times_of(stat, times);
     TRY(checked_void(::futimens(to, times)));
-    const int wanted = flags_of(from);
+    const int wanted = file_flags(from);
     if (wanted == 0) return {};
     int flags = 0;
     TRY(checked_void(::ioctl(to, FS_IOC_GETFLAGS, &flags)));
-    flags = (flags & ~kFlags) | wanted;
+    flags = (flags & ~kFileFlags) | wanted;
     return checked_void(::ioctl(to, FS_IOC_SETFLAGS, &flags));
 }
 

@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "private/area.h"
+#include "private/area_entries.h"
 #include "private/host.h"
 #include "private/node_xattr.h"
 
@@ -41,10 +42,6 @@ public:
     std::string place() const { return path_ + (name_.empty() ? "" : "/" + name_); }
 
 private:
-    struct Xattr {
-        std::string name;
-        std::vector<std::byte> value;
-    };
     // A folder on the way down; its metadata comes when all is in it.
     struct Level {
         std::string name;
@@ -68,7 +65,6 @@ private:
     Result<void> copy_special(Place from, Place to, const HostStat& stat, const std::vector<Xattr>& xattrs);
     Result<bool> clone_content(int from, int to, const HostStat& stat);
     Result<void> copy_content(int from, int to, const HostStat& stat, bool partial);
-    Result<std::vector<Xattr>> read_xattrs(int fd, Place place);
     Result<void> dress(int from, int to, const HostStat& stat, const std::vector<Xattr>& xattrs);
 
     const PrivateArea& from_;
@@ -79,8 +75,7 @@ private:
     std::vector<LateContent> late_;
     AreaCopyTotals totals_;
     bool can_clone_ = true;
-    std::vector<char> list_;
-    std::vector<std::byte> value_;
+    XattrReader xattrs_;
     std::string path_, name_;
 };
 

@@ -12,8 +12,10 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <random>
 #include <string>
 
+#include "private/area_stream.h"
 #include "private/node_xattr.h"
 #include "testing/temp_folder.h"
 #include "testing/test_store.h"
@@ -29,7 +31,7 @@ constexpr uint64_t kIno = kFirstPrivateIno;
 // All that can be seen of an area's entries: one line for each path, the same for equal areas.
 class Description {
 public:
-    explicit Description(const TempFolder& folder, const std::string& area) {
+    explicit Description(const TempFolder& folder, const std::string& area, bool access_times = true) : access_times_(access_times) {
         for (const char* part : {"root", "inodes", "staging"}) look(open_at(folder.fd(), area.c_str(), O_RDONLY | O_DIRECTORY).take(), part, part);
     }
     const std::map<std::string, std::string>& lines() const { return lines_; }
@@ -45,7 +47,7 @@ private:
         const auto add_time = [&line](const statx_timestamp& time) { line += " " + std::to_string(time.tv_sec) + "." + std::to_string(time.tv_nsec); };
         if (!is_whiteout_device(stat)) add_time(stat.stx_mtime);
         // Reading a symlink is an access, which no flag keeps from being noted.
-        if (!is_whiteout_device(stat) && !S_ISLNK(stat.stx_mode)) add_time(stat.stx_atime);
+        if (!is_whiteout_device(stat) && !S_ISLNK(stat.stx_mode) && access_times_) add_time(stat.stx_atime);
         if (!folder) line += " size " + std::to_string(stat.stx_size);
         // Which names are the same file.
         if (!folder) line += " inode " + inodes_.try_emplace(stat.stx_ino, path).first->second;
@@ -94,6 +96,7 @@ private:
 
     std::map<std::string, std::string> lines_;
     std::map<uint64_t, std::string> inodes_;
+    bool access_times_;
 };
 
 void put_info(const TempFolder& folder, const std::string& path, const NodeInfo& info) {
@@ -121,6 +124,24 @@ struct Area {
     std::string at(const std::string& path) const { return "private/c1/" + path; }
     UniqueFd target() { return open_at(folder.fd(), "copy", O_RDONLY | O_DIRECTORY).take(); }
 };
+
+// The area as AreaPack writes it.
+std::string packed(const Area& area, const std::string& path) {
+    if (!area.folder.exists(path + "/container")) area.folder.write(path + "/container", area.folder.read("private/c1/container"));
+    PrivateArea opened = PrivateArea::open_base(open_at(area.folder.fd(), path.c_str(), O_RDONLY | O_DIRECTORY).take()).take();
+    UniqueFd file = open_at(area.folder.fd(), "stream", O_RDWR | O_CREAT | O_TRUNC, 0600).take();
+    AreaPack pack(opened, file.get());
+    REQUIRE(pack.run().error_code() == 0);
+    return area.folder.read("stream");
+}
+
+int unpack(const Area& area, const std::string& path, const std::string& stream) {
+    area.folder.write("stream", stream);
+    UniqueFd file = open_at(area.folder.fd(), "stream", O_RDONLY).take();
+    UniqueFd to = open_at(area.folder.fd(), path.c_str(), O_RDONLY | O_DIRECTORY).take();
+    AreaUnpack unpacking(file.get(), to.get());
+    return unpacking.run().error_code();
+}
 
 }  // namespace
 
@@ -248,6 +269,18 @@ TEST_CASE("a copy of a private area has all that the area has") {
     CHECK(copy.totals().links == 2);
     CHECK(copy.totals().entries >= 14);
 
+    // The same by a stream, which is the same for both.
+    const std::string stream = packed(area, area.at(""));
+    CHECK(packed(area, "copy") == stream);
+    area.folder.make_folders("unpacked");
+    REQUIRE(unpack(area, "unpacked", stream) == 0);
+    CHECK(packed(area, "unpacked") == stream);
+    auto unpacked = Description(area.folder, "unpacked", false).lines();
+    auto without_atime = Description(area.folder, "copy", false).lines();
+    for (auto* lines : {&unpacked, &without_atime})
+        for (const char* name : {"inodes", "staging"}) lines->erase(name);
+    CHECK(unpacked == without_atime);
+
     // And nothing of the area has changed.
     auto again = Description(area.folder, area.at("")).lines();
     again.erase(std::string("inodes/") + InodeName(gone.ino).text);
@@ -314,4 +347,55 @@ TEST_CASE("content that is copied late and has become a link meanwhile is a link
     const HostStat stat = host_stat({to.get(), "root/big"}).take();
     CHECK(stat.stx_size == 3'000'000);
     CHECK(stat.stx_blocks == 0);
+}
+
+TEST_CASE("a stream that is cut short or changed makes nothing outside, and no engine meets what cannot be") {
+    if (!is_root()) return;
+    Area area;
+    (void)area.open();
+    area.folder.write(area.at("root/a/file"), std::string("content"));
+    put_info(area.folder, area.at("root/a/file"), own(kIno));
+    put_info(area.folder, area.at("root/a"), own(kIno + 1));
+    REQUIRE(::symlinkat("/etc/passwd", area.folder.fd(), area.at("root/a/link").c_str()) == 0);
+    put_info(area.folder, area.at("root/a/link"), own(kIno + 2));
+    NodeInfo hard = own(kIno + 3);
+    hard.indexed = true;
+    area.folder.write(area.at("root/hard"), std::string("linked"));
+    put_info(area.folder, area.at("root/hard"), hard);
+    REQUIRE(host_link({area.folder.fd(), area.at("root/hard").c_str()}, {area.folder.fd(), (area.at("inodes/") + InodeName(hard.ino).text).c_str()}).ok());
+    area.folder.write(area.at("inos"), std::to_string(kIno + 9) + " " + std::to_string(kIno + 9) + " boot\n");
+    const std::string stream = packed(area, area.at(""));
+    int number = 0;
+    const auto try_it = [&](const std::string& bytes) {
+        const std::string to = "try/" + std::to_string(number++) + "/area";
+        area.folder.make_folders(to);
+        const int error = unpack(area, to, bytes);
+        area.folder.write("try/sibling", std::string("x"));
+        CHECK(remove_content(open_at(area.folder.fd(), to.c_str(), O_RDONLY | O_DIRECTORY).take().get()).ok());
+        return error;
+    };
+    REQUIRE(try_it(stream) == 0);
+    for (size_t size = 0; size < stream.size(); size++) {
+        CAPTURE(size);
+        CHECK(try_it(stream.substr(0, size)) == EBADMSG);
+    }
+    // Names that lead elsewhere.
+    const auto with = [&stream](const std::string& from, const std::string& to) {
+        std::string changed = stream;
+        changed.replace(changed.find(from), from.size(), to);
+        return changed;
+    };
+    CHECK(try_it(with(std::string("E\4\0link", 7), std::string("E\4\0../x", 7))) == EBADMSG);
+    CHECK(try_it(with(std::string("E\4\0link", 7), std::string("E\2\0..", 5))) == EBADMSG);
+    CHECK(try_it(with(std::string("E\4\0link", 7), std::string("E\4\0a/nk", 7))) == EBADMSG);
+    CHECK(try_it(with("trusted.templatefs.node", "trusted.templatefs.nodf")) == EBADMSG);
+    std::mt19937 random(7);
+    for (int round = 0; round < 3000; round++) {
+        std::string changed = stream;
+        for (int i = 0; i <= round % 3; i++) changed[random() % changed.size()] = static_cast<char>(random());
+        const int error = try_it(changed);
+        // Whatever came of it, it is not the disk's or ours.
+        CHECK((error == 0 || error == EBADMSG || error == EPERM || error == EINVAL || error == EOPNOTSUPP || error == ENOENT || error == EEXIST || error == EFBIG ||
+               error == EOVERFLOW || error == ENOSPC || error == E2BIG || error == ERANGE));
+    }
 }

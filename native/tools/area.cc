@@ -13,6 +13,7 @@
 #include "private/area.h"
 #include "private/host_quota.h"
 #include "tools/area_copy_command.h"
+#include "tools/area_stream_command.h"
 #include "tools/options.h"
 
 namespace templatefs {
@@ -20,6 +21,7 @@ namespace {
 
 constexpr char kUsage[] =
     "area make DIR | area remove DIR | area exchange DIR DIR | area copy --store DIR --container CT[@ID] --to DIR"
+    " | area pack DIR | area unpack DIR"
     " | area quota --store DIR --container CT [--size BYTES|none]";
 
 int fail_with(Errno error, const char* what, const char* name) {
@@ -103,6 +105,8 @@ int run_area(int argc, char** argv) {
     if (argc == 2 && std::strcmp(argv[0], "remove") == 0) return make_or_remove(false, argv[1]);
     if (argc == 3 && std::strcmp(argv[0], "exchange") == 0) return exchange(argv[1], argv[2]);
     if (argc >= 1 && std::strcmp(argv[0], "copy") == 0) return run_area_copy(argc - 1, argv + 1);
+    if (argc >= 1 && std::strcmp(argv[0], "pack") == 0) return run_area_pack(argc - 1, argv + 1);
+    if (argc >= 1 && std::strcmp(argv[0], "unpack") == 0) return run_area_unpack(argc - 1, argv + 1);
     if (argc >= 1 && std::strcmp(argv[0], "quota") == 0) {
         Options options(argc - 1, argv + 1);
         return show_quota(options);

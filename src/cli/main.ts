@@ -5,6 +5,7 @@ import { examples, type CommandHost } from './command-host.js';
 import { bundleCommand } from './commands/bundle.js';
 import { catalogCommand } from './commands/catalog.js';
 import { cloneCommand } from './commands/clone.js';
+import { commitCommand } from './commands/commit.js';
 import { createCommand } from './commands/create.js';
 import { destroyCommand } from './commands/destroy.js';
 import { diffCommand } from './commands/diff.js';
@@ -89,6 +90,7 @@ function buildProgram(host: CommandHost): Command {
     infoCommand,
     diffCommand,
     cloneCommand,
+    commitCommand,
     snapshotCommand,
     restoreCommand,
     destroyCommand,

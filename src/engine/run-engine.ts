@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
 import { TemplatefsError, type ErrorCode } from '../core/errors.js';
 import { findEngine } from './engine-binary.js';
 
@@ -67,6 +68,10 @@ export interface EngineRun {
   readonly arguments: readonly string[];
   /** What the engine reads from stdin. */
   readonly input?: Buffer;
+  /** The same as it comes; an error of the stream ends the engine. */
+  readonly inputStream?: Readable;
+  /** Reads stdout as fast as it likes; the run ends with it. Not with `onOutput`. */
+  readonly consume?: (stdout: Readable) => Promise<void>;
   /** Called with each piece of stdout as it comes. */
   readonly onOutput?: (piece: Buffer) => void;
   readonly signal?: AbortSignal;
@@ -102,7 +107,12 @@ export async function runEngine(run: EngineRun): Promise<void> {
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       if (stderr.length < STDERR_LIMIT_BYTES) stderr += text;
     });
-    child.stdout.on('data', (piece: Buffer) => {
+    const consumed = run.consume?.(child.stdout).catch((error: unknown) => {
+      failed ??= error;
+      child.kill('SIGTERM');
+      child.stdout.resume();
+    });
+    if (consumed === undefined) child.stdout.on('data', (piece: Buffer) => {
       if (failed !== undefined) return;
       try {
         run.onOutput?.(piece);
@@ -113,7 +123,14 @@ export async function runEngine(run: EngineRun): Promise<void> {
     });
     // The engine may end before it has read everything; its exit status says why.
     child.stdin.on('error', () => undefined);
-    child.stdin.end(run.input);
+    if (run.inputStream === undefined) child.stdin.end(run.input);
+    else {
+      run.inputStream.on('error', (error) => {
+        failed ??= error;
+        child.kill('SIGTERM');
+      });
+      run.inputStream.pipe(child.stdin);
+    }
     child.on('error', (error) => {
       failed = new TemplatefsError('ENGINE_FAILED', `cannot run ${binary}`, { hint: 'build it: npm run setup', cause: error });
       finish();
@@ -123,7 +140,7 @@ export async function runEngine(run: EngineRun): Promise<void> {
       // The engine lets go of the pipes before the command ends. Whatever else has them must not be waited for.
       if (run.verb === 'mount') setTimeout(finish, PIPES_WAIT_MS).unref();
     });
-    child.on('close', finish);
+    child.on('close', () => void (consumed ?? Promise.resolve()).then(finish));
   });
 }
 

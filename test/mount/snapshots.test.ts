@@ -191,6 +191,39 @@ describe('snapshots and clones', () => {
     expect(readFileSync(join(again, 'kept'), 'utf8')).toBe('kept');
   });
 
+  test('a template made of a container has all that the container shows, and nothing is read or stored again', { timeout: 240_000 }, async () => {
+    const store = scratch.makeInProcessStore();
+    await store.make(archive, 'c1');
+    for (const seed of [1, 2]) await change(await store.mount('c1'), seed);
+    const wanted = await record(join(store.path, 'root/c1'));
+    const before = store.sharedFiles();
+    // While it runs, from a snapshot, and while it does not.
+    await store.ok('snapshot', 'c1');
+    const running = (await store.json('commit', 'c1', 'running')) as { tree: string; newObjects: number };
+    const kept = (await store.json('commit', 'c1@snap0', 'kept')) as { tree: string; newObjects: number };
+    await store.ok('umount', 'c1');
+    const stopped = (await store.json('commit', 'c1', 'stopped')) as { tree: string; newObjects: number };
+    expect(new Set([running.tree, kept.tree, stopped.tree]).size).toBe(1);
+    expect(running.newObjects).toBeGreaterThan(0);
+    expect(stopped.newObjects).toBe(0);
+    expect(Object.fromEntries([...store.sharedFiles()].filter(([name]) => before.has(name)))).toEqual(Object.fromEntries(before));
+    await store.ok('create', 'c2', '--ostemplate', 'running');
+    await expectEqual(wanted, await store.mount('c2'));
+    await change(await store.mount('c1'), 3);
+    await store.ok('destroy', 'c1', '--force');
+    await store.ok('template', 'remove', 't');
+    await store.ok('gc');
+    await expectEqual(wanted, await store.remount('c2'));
+    // And once more, from a container on that template.
+    await change(join(store.path, 'root/c2'), 4);
+    const again = await record(join(store.path, 'root/c2'));
+    await store.ok('commit', 'c2', 'running', '--refresh');
+    await store.ok('create', 'c3', '--ostemplate', 'running');
+    await expectEqual(again, await store.mount('c3'));
+    await store.expectSound();
+    expectNothingHalfDone(store);
+  });
+
   test('settings: what belongs to the files comes back, what the administrator set stays', async () => {
     const store = scratch.makeInProcessStore();
     await store.ok('template', 'import', 't', archive);
