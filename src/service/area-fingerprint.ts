@@ -1,3 +1,5 @@
+import { controlRequest } from '../engine/control-client.js';
+import { settledEngineState } from '../engine/engine-state.js';
 import { scanPrivateArea, type ScanRecord } from '../engine/scan.js';
 import type { ServiceContext } from './context.js';
 
@@ -16,6 +18,10 @@ function fingerprint(record: ScanRecord): string {
 
 /** Of all entries of a private area, or of a snapshot `CT@ID`. Paths are raw: one character a byte. */
 export async function fingerprints(context: ServiceContext, area: string): Promise<Fingerprints> {
+  // What was written a moment ago is still in the kernel's cache of the mount.
+  if (!area.includes('@') && (await settledEngineState(context.paths, area)).state === 'mounted') {
+    await controlRequest(context.paths.controlSocket(area), ['sync'], { timeoutMs: 120_000 });
+  }
   const records = await scanPrivateArea(context.paths, area, context.signal);
   return new Map(records.filter(({ path }) => path.startsWith('/')).map((record) => [record.path, fingerprint(record)]));
 }

@@ -2,14 +2,14 @@ import { appsOf, withApps, type InstalledApp } from '../catalog/apps-of-containe
 import { formatContainerFile, readContainerFile } from '../catalog/container-file.js';
 import { HeldLocks } from '../catalog/lock.js';
 import { TemplatefsError } from '../core/errors.js';
-import type { FetchedPackage, InstalledPackage, PackageChange, PackagePlan, PackageRequest, PackageSource } from '../packages/package-manager.js';
+import type { ContainerPrograms, FetchedPackage, InstalledPackage, PackageChange, PackageHost, PackagePlan, PackageRequest, PackageSource } from '../packages/package-manager.js';
 import { writeFileDurably } from '../store/write-file-durably.js';
 import type { TemplateDefinition } from '../templates/definition.js';
 import { lock, openForWriting, type ServiceContext } from './context.js';
 import { fetchPackages } from './fetch-packages.js';
 import { findContainer, findTemplate, lockSubject } from './find-record.js';
 import { openPackageHost } from './package-host.js';
-import { runHooks, type HookOperation, type HookPlace } from './package-hooks.js';
+import { runHooks, type HookOperation, type HookPlace, type HookTime } from './package-hooks.js';
 import { packagePrograms } from './package-programs.js';
 import { appDefinition, containerDefinitions, packageSource, type ContainerDefinitions } from './package-source.js';
 import { PackageTransaction } from './package-transaction.js';
@@ -158,22 +158,43 @@ async function recordApps(work: Work): Promise<void> {
   if (JSON.stringify(before) !== JSON.stringify(after)) writeFileDurably(path, formatContainerFile(withApps(file, after)));
 }
 
+/** A package that the metadata do not have may have come since they were fetched. */
+async function planWithNews({ options, definitions, source }: Work, host: PackageHost, programs: ContainerPrograms, request: PackageRequest): Promise<PackagePlan> {
+  try {
+    return await definitions.driver.plan(host, programs, source, request);
+  } catch (error) {
+    const isOld = options.refresh !== true && options.operation !== 'remove';
+    if (!isOld || !(error instanceof TemplatefsError) || error.code !== 'PACKAGE_NOT_FOUND') throw error;
+    await definitions.driver.refresh(host, source, { maxAgeMs: 0 });
+    return definitions.driver.plan(host, programs, source, request);
+  }
+}
+
 function isDone(plan: PackagePlan, { operation, templates = [] }: ChangePackagesOptions): boolean {
   return plan.changes.length === 0 && (templates.length === 0 || operation === 'update');
 }
 
-async function carryOut(work: Work, place: HookPlace, host: ReturnType<typeof openPackageHost>['host'], request: PackageRequest, plan: PackagePlan, fetched: readonly FetchedPackage[]): Promise<void> {
+async function carryOut(work: Work, place: HookPlace, host: PackageHost, request: PackageRequest, plan: PackagePlan, fetched: readonly FetchedPackage[]): Promise<void> {
   const { context, options, definitions, source, timer } = work;
   const operation = hookOperation(options.operation);
   const hooks = hookDefinitions(work, operation);
+  const hook = async (time: HookTime): Promise<void> => {
+    try {
+      await runHooks(context, hooks, { time, operation }, place);
+    } catch (error) {
+      const isScript = error instanceof TemplatefsError && error.code === 'PACKAGE_MANAGER_FAILED';
+      if (!isScript || operation !== 'remove' || options.force !== true) throw error;
+      context.onNotice?.(error.message);
+    }
+  };
   await timer.time('hooks', async () => {
-    await runHooks(context, hooks, { time: 'pre', operation }, place);
-    await runHooks(context, hooks, { time: 'mid-pre', operation }, place);
+    await hook('pre');
+    await hook('mid-pre');
   });
   if (plan.changes.length > 0) await timer.time('install', () => definitions.driver.apply(host, place.programs, source, { request, plan, fetched }));
   await timer.time('hooks', async () => {
-    await runHooks(context, hooks, { time: 'mid-post', operation }, place);
-    await runHooks(context, hooks, { time: 'post', operation }, place);
+    await hook('mid-post');
+    await hook('post');
   });
 }
 
@@ -238,7 +259,7 @@ export async function changePackages(context: ServiceContext, options: ChangePac
       const place: HookPlace = { container: name, root: entered.root, privateArea: context.paths.privateArea(name), programs };
       const request = await requestOf(work, place);
       const isEmpty = request.kind === 'remove' && request.packages.length === 0;
-      const plan = isEmpty ? { changes: [], downloads: [] } : await timer.time('plan', () => definitions.driver.plan(host, programs, source, request));
+      const plan = isEmpty ? { changes: [], downloads: [] } : await timer.time('plan', () => planWithNews(work, host, programs, request));
       const downloadBytes = plan.downloads.filter((file) => !host.cache.has(file)).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       if (options.dryRun === true || isDone(plan, options)) return result(plan.changes, { downloadBytes });
       const fetched = await timer.time('download', () => fetchPackages(host, plan.downloads));

@@ -48,6 +48,14 @@ function choose(context: ServiceContext, catalog: Catalog, { name, transaction }
   return found;
 }
 
+/**
+ * The index that SQLite keeps beside a write-ahead log: it has no data, is made anew by whoever opens the database first, and is
+ * written by every reader. rpm's database has one, so a mere `rpm -q` changes it.
+ */
+function isRebuilt([path]: PathChange): boolean {
+  return path.endsWith('.sqlite-shm');
+}
+
 /** Inodes of names show as UTF-8 in messages. */
 function readable(path: string): string {
   return Buffer.from(path, 'latin1').toString('utf8');
@@ -71,7 +79,7 @@ export async function rollBack(context: ServiceContext, options: RollBackOptions
   const transaction = choose(context, catalog, options);
   const written = JSON.parse(transaction.paths) as PathChange[];
   const now = await fingerprints(context, name);
-  const changedSince = written.filter(([path, , after]) => (now.get(path) ?? null) !== after).map(([path]) => path);
+  const changedSince = written.filter((change) => !isRebuilt(change) && (now.get(change[0]) ?? null) !== change[2]).map(([path]) => path);
   const result = (): RolledBack => ({
     name, transaction: transaction.id, operation: transaction.operation, paths: written.length, changedSince: changedSince.map(readable), dryRun: options.dryRun === true,
   });
@@ -85,7 +93,8 @@ export async function rollBack(context: ServiceContext, options: RollBackOptions
   const snapshot = { container: name, id: transactionSnapshot(transaction.id) };
   const found = await settledEngineState(paths, name);
   const isMounted = found.state === 'mounted' && !existsSync(paths.temporaryMount(name));
-  const others = changedPaths(await fingerprints(context, `${name}@${snapshot.id}`), now).length - written.length;
+  const countOf = (changes: readonly PathChange[]): number => changes.filter((change) => !isRebuilt(change)).length;
+  const others = countOf(changedPaths(await fingerprints(context, `${name}@${snapshot.id}`), now)) - countOf(written);
   // The journal entry makes a cut harmless: the next command does it again.
   if (!isMounted && others <= 0) {
     await restoreLocked(context, catalog, snapshot);

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Catalog } from '../catalog/catalog.js';
 import { settledEngineState } from '../engine/engine-state.js';
 import type { ServiceContext } from './context.js';
@@ -25,10 +26,15 @@ export async function undoTransaction(context: ServiceContext, catalog: Catalog,
   else await restoreLocked(context, catalog, snapshot);
 }
 
+/** The sandbox of a command that was killed ends about a second after it. */
+const SANDBOX_END_MS = 2_000;
+
 /** Undoes what a killed command has left of transactions. The caller holds the container's lock. */
 export async function settleTransactions(context: ServiceContext, catalog: Catalog, container: string): Promise<void> {
   for (const { id, state } of catalog.transactions(container)) {
     if (state !== 'running') continue;
+    // In a stopped container whatever is left keeps the root from being unmounted; in a mounted one nothing would tell.
+    if ((await settledEngineState(context.paths, container)).state === 'mounted') await sleep(SANDBOX_END_MS);
     await undoTransaction(context, catalog, container, id);
     catalog.setTransaction(id, { state: 'undone', ended: new Date().toISOString() });
     if (snapshotIds(context.paths, container).includes(transactionSnapshot(id))) await removeSnapshotLocked(context, catalog, { container, id: transactionSnapshot(id) });

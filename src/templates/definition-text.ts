@@ -11,7 +11,7 @@ export interface NumberedLine {
 /** Makes the error for a definition that cannot be used; `file` and `line` say where to look. */
 export function badDefinition(file: string, line: number | undefined, problem: string, hint?: string): TemplatefsError {
   return new TemplatefsError('BAD_DEFINITION', `${file}${line === undefined ? '' : `:${line}`}: ${problem}`, {
-    hint: hint ?? 'docs/ez-templates.md describes the files of a definition',
+    hint: hint ?? 'docs/templates.md describes the files of a definition',
   });
 }
 

@@ -37,7 +37,7 @@ export const TRANSACTION_SCRIPTS = [
 
 export type ScriptName = (typeof CACHE_SCRIPTS)[number] | (typeof TRANSACTION_SCRIPTS)[number];
 
-/** An EZ template definition, read and checked, with what it inherits. docs/ez-templates.md describes the files. */
+/** An EZ template definition, read and checked, with what it inherits. docs/templates.md describes the files. */
 export interface TemplateDefinition {
   /** As in `debian-12-x86_64`, `debian-12-x86_64-webserver`, `debian-12-x86_64-php`. */
   readonly name: string;

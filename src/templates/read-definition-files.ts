@@ -122,7 +122,7 @@ function readManager(text: string, file: string): PackageManager {
  * Reads the files of one folder of a definition.
  *
  * @param inheritedManager the package manager of the OS template, when `kind` is not `os`
- * @throws BAD_DEFINITION naming file and line for everything that is not as docs/ez-templates.md says
+ * @throws BAD_DEFINITION naming file and line for everything that is not as docs/templates.md says
  */
 export async function readDefinitionFiles(folder: string, kind: TemplateKind, urls: UrlMap, inheritedManager?: PackageManager): Promise<DefinitionFiles> {
   const scripts: Partial<Record<ScriptName, string>> = {};

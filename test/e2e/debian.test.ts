@@ -5,6 +5,7 @@ import { PYTHON } from '../support/project.js';
 import { compareTrees, unpackTar } from '../support/roots.js';
 import { runOk } from '../support/run-program.js';
 import { useScratch } from '../support/scratch.js';
+import { installerCases } from './installer-cases.js';
 
 /*
  * The main job on real input: a Debian root made by mmdebstrap from a mirror. The tests of this file build on one another.
@@ -159,6 +160,8 @@ describe('a real Debian root', { timeout: 8 * MINUTES }, () => {
     await store.ok('umount', 'c3');
     await store.ok('destroy', 'c3');
   });
+
+  installerCases(scratch, store, DEFINITION);
 
   test('destroy leaves nothing', async () => {
     expect((await store.run(['destroy', 'c1'])).status).toBe(11);

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { CLI } from '../support/project.js';
 import { buildSamples, makeRpmDistribution, sampleContent, type RpmDistribution } from '../support/rpm-distribution.js';
 import { buildRpm } from '../support/rpm-repository.js';
-import type { RunOptions } from '../support/run-program.js';
+import { runProgram, type RunOptions } from '../support/run-program.js';
 import { useScratch } from '../support/scratch.js';
 import { useSigningKeys, type SigningKey } from '../support/signing-key.js';
 import { flipByte } from '../support/store-damage.js';
@@ -13,6 +14,8 @@ import { expectRefusal } from '../support/test-store.js';
  * repositories that are made here. The tests of each build on one another.
  */
 const MINUTE = 60_000;
+/** Kills for each package manager: `TEMPLATEFS_INSTALLER_KILLS=200 npm run test:programs -- rpm-templates`. */
+const KILLS = Number(process.env['TEMPLATEFS_INSTALLER_KILLS'] ?? 6);
 const scratch = useScratch();
 const makeKey = useSigningKeys(scratch);
 
@@ -94,7 +97,44 @@ describe.each(['dnf', 'zypper'] as const)('%s', { timeout: 5 * MINUTE }, (manage
     expect(await packagesOf('stopped')).toBe('');
   });
 
+  test(`killed at any point of install, update and remove it is as before or as after (${KILLS} kills)`, { timeout: (4 + KILLS) * MINUTE }, async () => {
+    await distribution.publish([samples.older, samples.newer, samples.library]);
+    await run('create', 'killed', '--ostemplate', distribution.name);
+    const state = (): Promise<string> => inContainer('killed', 'rpm -qa --qf "%{NAME} %{VERSION}\\n" "sample*" | sort; rpm -Va | grep -v " /\\(proc\\|dev\\|run\\|tmp\\)$" || true; find /opt /srv /etc/sample.conf -type f -exec cat {} + 2>/dev/null | sha256sum');
+    const operations = [['install', 'killed', '-p', 'sample-1', '--refresh'], ['update', 'killed', '--refresh'], ['remove', 'killed', '-p', 'sample']];
+    let kills = 0;
+    for (let round = 0; kills < KILLS && round < KILLS * 6; round++) {
+      if (round % 2 === 1) await run('mount', 'killed');
+      for (const operation of operations) {
+        const before = await state();
+        const from = performance.now();
+        // First undisturbed, to know how it ends and how long that takes; then undone, and killed in the midst.
+        await run(...operation);
+        const tookMs = performance.now() - from;
+        const after = await state();
+        expect(after).not.toBe(before);
+        await run('rollback', 'killed');
+        expect(await state()).toBe(before);
+        const delayMs = Math.random() * tookMs;
+        const ended = await runProgram(CLI, ['--store', store.path, ...operation], { ...options(), onStart: (child) => setTimeout(() => child.kill('SIGKILL'), delayMs) });
+        if (ended.signal === 'SIGKILL') kills += 1;
+        const found = await state();
+        expect([before, after], `killed after ${Math.round(delayMs)} ms of ${operation.join(' ')}`).toContain(found);
+        if (found !== after) {
+          await run(...operation);
+          expect(await state()).toBe(after);
+        }
+        if (kills >= KILLS) break;
+      }
+      if (round % 2 === 1) await run('umount', 'killed');
+    }
+    expect(kills).toBeGreaterThanOrEqual(KILLS);
+    await store.run(['umount', 'killed']);
+    await run('destroy', 'killed');
+  });
+
   test('a template is not made of metadata that nobody has signed', async () => {
+    await distribution.publish([samples.older], null);
     await expectRefusal((more) => store.run([...more, 'template', 'create', distribution.name, '--refresh'], options()), { status: 12, code: 'INTEGRITY', message: /sign/ });
   });
 

@@ -9,7 +9,7 @@ import type { SigningKey } from './signing-key.js';
  * the libraries that they are linked with. It is small and needs no mirror; what it shows is what the package managers do.
  */
 
-const TOOLS = ['bash', 'ls', 'cat', 'cp', 'mv', 'rm', 'mkdir', 'rmdir', 'ln', 'chmod', 'chown', 'touch', 'echo', 'true', 'false', 'test', 'env', 'id', 'uname', 'sleep', 'sync', 'stat', 'head', 'tail', 'tr', 'sed', 'grep', 'find', 'sha256sum', 'mktemp', 'dirname', 'basename', 'readlink', 'date', 'ps', 'dd', 'wc', 'sort', 'cmp'];
+const TOOLS = ['bash', 'ls', 'cat', 'cp', 'mv', 'rm', 'mkdir', 'rmdir', 'ln', 'chmod', 'chown', 'touch', 'echo', 'true', 'false', 'test', 'env', 'id', 'uname', 'sleep', 'sync', 'stat', 'head', 'tail', 'tr', 'sed', 'grep', 'find', 'sha256sum', 'mktemp', 'dirname', 'basename', 'readlink', 'date', 'ps', 'dd', 'wc', 'sort', 'cmp', 'tar', 'xargs', 'cut', 'tee'];
 
 /** Files of Debian packages that no program of a container asks for. */
 const LEFT_OUT = /^\/usr\/share\/(doc|man|locale|bash-completion|lintian|bug|python3?\/debpython|icons|pixmaps|applications|info|zsh)\/|\/__pycache__\/|\.(h|a|pc)$|^\/usr\/lib\/systemd\/|^\/etc\/(cron|logrotate|init\.d|apt)|\/python3\.\d+\/(test|idlelib|lib2to3|ensurepip|tkinter|turtledemo|distutils|pydoc_data|config-[^/]*)\/|^\/var\//;

@@ -18,6 +18,7 @@ import {
 import { SECRET_PATHS } from '../secrets.js';
 import { aptMetadata, debianArchitecture, refreshApt, type RepositoryMetadata } from './apt-metadata.js';
 import { aptErrors, archiveName, listName, parseSimulation, type AptChange } from './apt-output.js';
+import { relationNames } from './control-paragraphs.js';
 import { PackageIndex, reachable, type IndexedPackage } from './package-index.js';
 
 /*
@@ -35,6 +36,7 @@ Dir::Cache "${WORK}/";
 Dir::Cache::archives "archives/";
 Dir::Cache::pkgcache "";
 Dir::Cache::srcpkgcache "";
+Dir::Log::Planner "/dev/null";
 APT::Sandbox::User "root";
 APT::Get::Assume-Yes "true";
 APT::Keep-Downloaded-Packages "true";
@@ -80,6 +82,10 @@ exit $status
 
 const QUERY = `export LC_ALL=C
 exec dpkg-query --show --showformat '\${db:Status-Status} \${Package} \${Version} \${Architecture}\\n'
+`;
+
+const QUERY_FILES = `export LC_ALL=C
+for file in "$@"; do dpkg-deb --showformat '\${Pre-Depends}\\n\${Depends}\\n\${Recommends}\\n' --show "$file" || exit; done
 `;
 
 /** apt reads a `file:` repository from its path, which is the host's. In the container it gets this name. */
@@ -167,12 +173,23 @@ function commandOf(request: PackageRequest): string[] {
   }
 }
 
+/** What local files need: the container's dpkg reads them. */
+async function neededByFiles(programs: ContainerPrograms, folder: string, files: readonly string[]): Promise<string[]> {
+  if (files.length === 0) return [];
+  const answer = await programs.run({ script: QUERY_FILES, arguments: files.map(localPath), input: folder });
+  if (answer.status !== 0) throw failure('reading the package files', answer);
+  return answer.output.split('\n').flatMap(relationNames);
+}
+
 /** The names from which apt starts: those of the request, and all that is installed. */
-function seeds(request: PackageRequest, installed: readonly InstalledPackage[], opened: OpenedMetadata): string[] {
+async function seeds(programs: ContainerPrograms, folder: string, request: PackageRequest, opened: OpenedMetadata): Promise<string[]> {
   const bare = (name: string): string => name.replace(/[:=/].*$/, '');
   const asked = request.packages.map(bare);
-  const tasks = request.kind === 'install' ? request.groups.flatMap((group) => opened.indexes.flatMap((index) => index.ofTask(group))) : [];
-  return [...asked, ...tasks, ...installed.map(({ name }) => name)];
+  const there = (await installed(programs)).map(({ name }) => name);
+  if (request.kind !== 'install') return [...asked, ...there];
+  const tasks = request.groups.flatMap((group) => opened.indexes.flatMap((index) => index.ofTask(group)));
+  copyLocalFiles(folder, request.files);
+  return [...asked, ...tasks, ...(await neededByFiles(programs, folder, request.files)), ...there];
 }
 
 function failure(what: string, answer: ContainerAnswer): TemplatefsError {
@@ -238,8 +255,7 @@ async function simulate(
 ): Promise<AptChange[]> {
   checkNames([...request.packages, ...(request.kind === 'install' ? request.groups : [])]);
   const folder = await host.makeWorkFolder();
-  writeInput(folder, source, opened, seeds(request, await installed(programs), opened));
-  if (request.kind === 'install') copyLocalFiles(folder, request.files);
+  writeInput(folder, source, opened, await seeds(programs, folder, request, opened));
   const isRemoval = request.kind === 'remove';
   const answer = await programs.run({ script: isRemoval ? PLAN_REMOVE : PLAN, arguments: isRemoval ? request.packages : commandOf(request), input: folder });
   if (answer.status !== 0) throw failure('resolving', answer);
@@ -269,10 +285,9 @@ export const aptDriver: PackageManagerDriver = {
   async apply(host, programs, source, { request, plan: planned, fetched }) {
     using opened = openMetadata(host, source);
     const folder = await host.makeWorkFolder();
-    writeInput(folder, source, opened, seeds(request, await installed(programs), opened));
+    writeInput(folder, source, opened, await seeds(programs, folder, request, opened));
     mkdirSync(join(folder, 'packages'));
     host.cache.linkInto(fetched, join(folder, 'packages'));
-    if (request.kind === 'install') copyLocalFiles(folder, request.files);
     const total = planned.changes.reduce((sum, { to }) => sum + (to === null ? 1 : 2), 0);
     let done = 0;
     const answer = await programs.run({
