@@ -167,7 +167,7 @@ describe('a real Debian root', { timeout: 8 * MINUTES }, () => {
     expect((await store.run(['destroy', 'c1'])).status).toBe(11);
     await store.ok('umount', 'c1');
     await store.ok('destroy', 'c1');
-    for (const folder of ['private', 'root']) expect(readdirSync(join(store.path, folder))).toEqual([]);
+    for (const folder of ['private', 'root', 'private/.snapshots']) expect(readdirSync(join(store.path, folder)).filter((name) => name !== '.snapshots')).toEqual([]);
     expect(readdirSync(join(store.path, 'run')).filter((name) => name !== '.locks')).toEqual([]);
     expect(scratch.mounts()).toEqual([]);
     expect(scratch.processes()).toEqual([]);

@@ -16,7 +16,7 @@ import type { TestStore } from '../support/test-store.js';
  */
 
 /** Kills of one run: some in CI, more by `npm run test:installer -- --kills N`. */
-const KILLS = Number(process.env['TEMPLATEFS_INSTALLER_KILLS'] ?? 4);
+const KILLS = Number(process.env['TEMPLATEFS_INSTALLER_KILLS'] ?? 2);
 const MINUTES = 60_000;
 
 interface Changed {
@@ -28,7 +28,6 @@ interface Changed {
 
 /** @param template a Debian template of the store */
 export function installerCases(scratch: Scratch, store: TestStore, template: string): void {
-  const makeKey = useSigningKeys(scratch);
   const definitions = scratch.path('definitions');
   const debs = scratch.path('debs');
   let good: SigningKey;
@@ -59,6 +58,8 @@ export function installerCases(scratch: Scratch, store: TestStore, template: str
   const deb = (name: string, version: string): string => join(debs, `${name}_${version}_all.deb`);
 
   describe('the installer', { timeout: 8 * MINUTES }, () => {
+    const makeKey = useSigningKeys(scratch);
+
     beforeAll(async () => {
       good = await makeKey('good');
       mkdirSync(debs);
@@ -143,7 +144,7 @@ export function installerCases(scratch: Scratch, store: TestStore, template: str
     });
 
     test('a rollback names what was changed since, also while it is mounted', async () => {
-      await ok('update', 'i2', 'tool');
+      await ok('update', 'i2');
       await exec('i2', 'echo other > /srv/other; echo changed > /usr/share/tool/7');
       const refused = await run('rollback', 'i2');
       expect(refused.status).toBe(1);

@@ -76,7 +76,7 @@ if [ "$TEMPLATEFS_SERVICES" = none ] && [ ! -e $policy ] && [ ! -L $policy ]; th
   trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 fi
 status=0
-apt --no-download "$@" || status=$?
+apt "$@" || status=$?
 exit $status
 `;
 
@@ -292,7 +292,8 @@ export const aptDriver: PackageManagerDriver = {
     let done = 0;
     const answer = await programs.run({
       script: APPLY,
-      arguments: commandOf(request),
+      // There is no network. But apt takes local files for downloads, by its method `file`.
+      arguments: [...(request.kind === 'install' && request.files.length > 0 ? [] : ['--no-download']), ...commandOf(request)],
       input: folder,
       onLine: (line) => {
         host.onLog?.(line);
