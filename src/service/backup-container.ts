@@ -139,7 +139,7 @@ async function addBackup(file: string, there: There): Promise<void> {
   try {
     const head: Buffer[] = [];
     for await (const piece of await reader.section('HEAD')) head.push(piece);
-    const tree = /^tree ([0-9a-f]{64})$/m.exec(String((JSON.parse(Buffer.concat(head).toString()) as BackupHead).container))?.[1];
+    const tree = /^tree ([0-9a-f]{64})$/m.exec((JSON.parse(Buffer.concat(head).toString()) as BackupHead).container)?.[1];
     if (tree !== undefined) there.trees.add(tree);
     await skip(await reader.section('AREA'));
     await skip(await reader.section('TREE'));
