@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { TemplatefsError, diskError, errnoOf } from '../core/errors.js';
 import { examples, type CommandHost } from './command-host.js';
 import { bundleCommand } from './commands/bundle.js';
+import { backupCommand } from './commands/backup.js';
 import { catalogCommand } from './commands/catalog.js';
 import { cloneCommand } from './commands/clone.js';
 import { commitCommand } from './commands/commit.js';
@@ -96,6 +97,7 @@ function buildProgram(host: CommandHost): Command {
     commitCommand,
     snapshotCommand,
     restoreCommand,
+    backupCommand,
     destroyCommand,
     quotaCommand,
     linkCommand,

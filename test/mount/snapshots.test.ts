@@ -224,6 +224,49 @@ describe('snapshots and clones', () => {
     expectNothingHalfDone(store);
   });
 
+  test('a backup makes an equal container in another store; what is cut or changed is refused', { timeout: 240_000 }, async () => {
+    const store = scratch.makeInProcessStore();
+    await store.make(archive, 'c1');
+    await change(await store.mount('c1'), 1);
+    const wanted = await record(join(store.path, 'root/c1'));
+    const [running, stopped, less] = [scratch.path('running.backup'), scratch.path('stopped.backup'), scratch.path('less.backup')];
+    await store.ok('backup', 'c1', running);
+    await store.ok('umount', 'c1');
+    await store.ok('backup', 'c1', stopped);
+    // The same bytes: links and all else are where they were.
+    expect(readFileSync(running).equals(readFileSync(stopped))).toBe(true);
+    expect(await store.json('backup', 'c1', less, '--against', 't')).toMatchObject({ includedObjects: 0 });
+    expect(statSync(less).size).toBeLessThan(statSync(stopped).size);
+
+    const other = scratch.makeInProcessStore();
+    await other.refuses(['restore', less], { status: 12, code: 'INTEGRITY', message: /this store/ });
+    expect(await other.json('restore', stopped)).toMatchObject({ name: 'c1', ostemplate: 't' });
+    await expectEqual(wanted, await other.mount('c1'));
+    expect(await other.json('restore', less, '--name', 'c2')).toMatchObject({ newObjects: 0 });
+    await expectEqual(wanted, await other.mount('c2'));
+    await other.refuses(['restore', stopped], { status: 1, code: 'CONTAINER_EXISTS', message: /c1 already/ });
+    await other.expectSound();
+
+    const third = scratch.makeInProcessStore();
+    const bytes = readFileSync(stopped);
+    const broken = scratch.path('broken.backup');
+    for (let round = 0; round < 10; round++) {
+      const copy = Buffer.from(bytes);
+      if (round % 3 === 0) writeFileSync(broken, copy.subarray(0, Math.floor((copy.length * round) / 10)));
+      else {
+        const at = Math.floor(round < 5 ? round * 397 : (copy.length * round) / 10);
+        copy[at] = (copy[at] ?? 0) ^ (1 << (round % 8));
+        writeFileSync(broken, copy);
+      }
+      const ended = await third.run(['--json', 'restore', broken, '--name', `b${round}`]);
+      expect([1, 2, 12], `round ${round}: ${ended.stderr}`).toContain(ended.status);
+    }
+    expect(await third.json('list')).toEqual([]);
+    expect(readdirSync(join(third.path, 'private')).filter((name) => name !== '.snapshots')).toEqual([]);
+    await third.ok('gc');
+    expect(third.sharedFiles().size).toBe(0);
+  });
+
   test('settings: what belongs to the files comes back, what the administrator set stays', async () => {
     const store = scratch.makeInProcessStore();
     await store.ok('template', 'import', 't', archive);
