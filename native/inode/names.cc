@@ -502,10 +502,23 @@ Result<void> Root::rename(Folder& from, std::string_view old_name, Folder& to, s
     if (replaces && (flags & RENAME_NOREPLACE) != 0) return Errno(EEXIST);
     if (replaces && source.file.ino() == target.file.ino()) return {};
 
+    const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+    const bool source_is_dir = S_ISDIR(source.file.type());
+    const bool target_is_dir = replaces && S_ISDIR(target.file.type());
+    if (exchange && !replaces) return Errno(ENOENT);
+    // Before anything is made private: a rename that fails must not change the times of a folder.
+    if (!exchange && replaces) {
+        if (source_is_dir && !target_is_dir) return Errno(ENOTDIR);
+        if (!source_is_dir && target_is_dir) return Errno(EISDIR);
+        if (target_is_dir) {
+            Folder emptied = TRY(folder_of(target.file));
+            TRY(check_empty(emptied));
+        }
+    }
+
     TRY(materialize_entry(from, old_name, source));
     Place old_place = in_folder(from, old_name);
     Place new_place = in_folder(to, new_name);
-    const bool source_is_dir = S_ISDIR(source.file.type());
 
     Intent intent{};
     intent.kind = IntentKind::Rename;
@@ -516,19 +529,12 @@ Result<void> Root::rename(Folder& from, std::string_view old_name, Folder& to, s
     intent.set_other_name(new_name);
     if (source.position) intent.flags |= kIntentHidesTree;
 
-    const bool exchange = (flags & RENAME_EXCHANGE) != 0;
-    const bool target_is_dir = replaces && S_ISDIR(target.file.type());
     bool whiteout_there = false;
     if (exchange) {
-        if (!replaces) return Errno(ENOENT);
         TRY(materialize_entry(to, new_name, target));
         intent.flags |= kIntentExchange;
     } else if (replaces) {
-        if (source_is_dir && !target_is_dir) return Errno(ENOTDIR);
-        if (!source_is_dir && target_is_dir) return Errno(EISDIR);
         if (target_is_dir) {
-            Folder emptied = TRY(folder_of(target.file));
-            TRY(check_empty(emptied));
             if (target.entry) TRY(replace_by_opaque(to, new_name, target));
         } else {
             TRY(keep_open_file(to, new_name, target));
