@@ -55,7 +55,9 @@ export class RuntimeScripts {
       export PATH='${programs}':$PATH:/usr/sbin:/sbin TEMPLATEFS_STORE='${store.path}'
       # Roots that are mounted below the folders of this test, or where examples mount.
       roots() { awk '$3 == "fuse.templatefs" && index(" ${store.path}", $1) == 0 { print $2 }' /proc/self/mounts | grep -E '^(${scratch.folder}|/srv|/var/lib/(lxc|machines))/' || :; }
-      state() { templatefs --json info $1 | sed -n 's/^ *"\\(state\\|stale\\)": \\(.*\\),$/\\2/p' | tr '\\n' ' '; echo; }
+      info() { templatefs --json info $1 | sed -n 's/^ *"\\(state\\|stale\\)": \\(.*\\),$/\\2/p' | tr '\\n' ' '; echo; }
+      # An engine ends by itself when its root was unmounted, a moment later: until then it looks like a dead one.
+      state() { n=0; while info $1 | grep -q 'nothing is mounted' && [ $n -lt 200 ]; do n=$((n + 1)); sleep 0.05; done; info $1; }
       until_true() { n=0; while ! eval "$1" >/dev/null 2>&1; do n=$((n + 1)); [ $n -lt 600 ] || { echo "never true: $1"; exit 9; }; sleep 0.05; done; }
       engine_pids() { sed -n 's/^holder //p; s/^worker //p' "$TEMPLATEFS_STORE/run/$1/engine"; }
       kill_engine() { pids=$(engine_pids $1); kill -STOP $pids; kill -KILL $pids; for pid in $pids; do until_true "! [ -e /proc/$pid ] || grep -q 'State:.Z' /proc/$pid/status"; done; }
