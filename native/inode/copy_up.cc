@@ -12,6 +12,8 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
+#include <memory>
+
 #include "inode/root.h"
 
 namespace templatefs {
@@ -35,10 +37,12 @@ Result<void> copy_data(int from, int to, uint64_t size) {
             ssize_t copied = ::copy_file_range(from, &in, to, &out, static_cast<size_t>(hole - in), 0);
             if (copied < 0 && errno == EINTR) continue;
             if (copied < 0 && (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP)) {
-                static thread_local char buffer[128 * 1024];
-                ssize_t got = ::pread(from, buffer, std::min<size_t>(sizeof buffer, static_cast<size_t>(hole - in)), in);
+                // Not an array: each thread would have it, filled with zeros, from its start.
+                constexpr size_t kBufferBytes = 128 * 1024;
+                static thread_local const std::unique_ptr<char[]> buffer(new char[kBufferBytes]);
+                ssize_t got = ::pread(from, buffer.get(), std::min<size_t>(kBufferBytes, static_cast<size_t>(hole - in)), in);
                 if (got < 0) return Errno::last();
-                copied = ::pwrite(to, buffer, static_cast<size_t>(got), out);
+                copied = ::pwrite(to, buffer.get(), static_cast<size_t>(got), out);
                 if (copied > 0) {
                     in += copied;
                     out += copied;

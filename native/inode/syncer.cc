@@ -24,13 +24,20 @@ void write_job(int pipe, const SyncJob& job) {
     while (size < 0 && errno == EINTR);
 }
 
-void work(int jobs, int done) {
-    SyncJob job;
-    while (read_job(jobs, job) == static_cast<ssize_t>(sizeof job)) {
-        const int result = job.whole != 0 ? ::fsync(job.fd) : ::fdatasync(job.fd);
-        job.error = result < 0 ? errno : 0;
-        write_job(done, job);
-    }
+// The kernel gives a stack of the usual size 128 KiB of memory at the first touch.
+constexpr size_t kStackBytes = 64 << 10;
+
+Result<pthread_t> start_thread(void* (*run)(void*), void* argument) {
+    pthread_attr_t attributes;
+    ::pthread_attr_init(&attributes);
+    // A sanitizer may need more: then it gets the usual size.
+    ::pthread_attr_setstacksize(&attributes, kStackBytes);
+    pthread_t thread{};
+    int error = ::pthread_create(&thread, &attributes, run, argument);
+    if (error == EINVAL) error = ::pthread_create(&thread, nullptr, run, argument);
+    ::pthread_attr_destroy(&attributes);
+    if (error != 0) return Errno(error);
+    return thread;
 }
 
 Result<void> make_pipe(UniqueFd& out, UniqueFd& in) {
@@ -48,14 +55,27 @@ Result<std::unique_ptr<Syncer>> Syncer::start() {
     TRY(make_pipe(syncer->jobs_out_, syncer->jobs_in_));
     TRY(make_pipe(syncer->done_out_, syncer->done_in_));
     TRY(checked_void(::fcntl(syncer->done_out_.get(), F_SETFL, O_NONBLOCK)));
-    for (std::thread& thread : syncer->threads_) thread = std::thread(work, syncer->jobs_out_.get(), syncer->done_in_.get());
+    for (pthread_t& thread : syncer->threads_) {
+        thread = TRY(start_thread(work, syncer.get()));
+        syncer->started_++;
+    }
     return syncer;
+}
+
+void* Syncer::work(void* syncer) {
+    const auto& self = *static_cast<const Syncer*>(syncer);
+    SyncJob job;
+    while (read_job(self.jobs_out_.get(), job) == static_cast<ssize_t>(sizeof job)) {
+        const int result = job.whole != 0 ? ::fsync(job.fd) : ::fdatasync(job.fd);
+        job.error = result < 0 ? errno : 0;
+        write_job(self.done_in_.get(), job);
+    }
+    return nullptr;
 }
 
 Syncer::~Syncer() {
     jobs_in_.reset();
-    for (std::thread& thread : threads_)
-        if (thread.joinable()) thread.join();
+    for (size_t i = 0; i < started_; i++) ::pthread_join(threads_[i], nullptr);
     while (take_done()) {
     }
 }

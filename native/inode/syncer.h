@@ -5,12 +5,13 @@
 // has to be locked. What a job was for is noted, and its request answered, by the serving thread. If the worker dies, the
 // request has no answer yet and the kernel sends it to the next worker, which does it again.
 
+#include <pthread.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <thread>
 
 #include "base/result.h"
 #include "base/unique_fd.h"
@@ -52,9 +53,11 @@ private:
     static constexpr size_t kMostJobs = 256;
 
     Syncer() = default;
+    static void* work(void* syncer);
 
     UniqueFd jobs_in_, jobs_out_, done_in_, done_out_;
-    std::array<std::thread, kThreads> threads_;
+    std::array<pthread_t, kThreads> threads_{};
+    size_t started_ = 0;
     size_t at_work_ = 0;
 };
 
