@@ -26,7 +26,7 @@ export interface LinkPolicy {
   readonly paths: readonly RawName[] | null;
   /** So long a file must not have been written to. */
   readonly leastAgeSeconds: number;
-  /** Left alone, and not told of: secrets. */
+  /** Left alone, and not told of: secrets, and what is none of a command's business. Asked of each name of a file. */
   readonly isKeptPrivate?: (record: ScanRecord) => boolean;
 }
 

@@ -1,18 +1,11 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync, linkSync, readdirSync, rmSync, statSync } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { createReadStream, existsSync, linkSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { errnoOf, storeWriteError, TemplatefsError } from '../core/errors.js';
+import { errnoOf } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { makeFolder, syncFolder } from '../store/write-file-durably.js';
-import { download } from './download.js';
+import { downloadChecked, type DownloadOptions } from './download-checked.js';
 import type { FetchedPackage, PackageFile } from './package-manager.js';
-
-export interface FetchOptions {
-  readonly signal?: AbortSignal;
-  /** Called with bytes as they come. */
-  readonly onBytes?: (count: number) => void;
-}
 
 /** Packages that this process is downloading: several containers may want one at once. */
 const underWay = new Map<string, Promise<void>>();
@@ -40,6 +33,16 @@ export class PackageCache {
     return join(this.#paths.cache, 'metadata', `${driver}-${digest}`);
   }
 
+  /** What `state.json` of such a folder says: it is what makes the other files there count. */
+  metadataState(folder: string): unknown {
+    try {
+      return JSON.parse(readFileSync(join(folder, 'state.json'), 'utf8')) as unknown;
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError) return undefined; // fetched anew
+      throw error;
+    }
+  }
+
   path(sha256: string): string {
     if (!/^[0-9a-f]{64}$/.test(sha256)) throw new Error(`not a SHA-256: ${sha256}`);
     return join(this.packages, sha256);
@@ -54,7 +57,7 @@ export class PackageCache {
    *
    * @throws NO_MIRROR, INTEGRITY when it is not what the signed metadata say, NO_SPACE
    */
-  async fetch(file: PackageFile, options: FetchOptions = {}): Promise<FetchedPackage> {
+  async fetch(file: PackageFile, options: DownloadOptions = {}): Promise<FetchedPackage> {
     const path = this.path(file.sha256);
     if (this.has(file)) {
       options.onBytes?.(file.sizeBytes);
@@ -70,38 +73,13 @@ export class PackageCache {
     return { ...file, path };
   }
 
-  async #bring(file: PackageFile, path: string, options: FetchOptions): Promise<void> {
+  async #bring(file: PackageFile, path: string, options: DownloadOptions): Promise<void> {
     makeFolder(this.packages);
-    const draft = `${path}.tmp-${process.pid}`;
-    const hash = createHash('sha256');
-    let size = 0;
-    try {
-      const output = await open(draft, 'w', 0o444);
-      try {
-        await download(file.url, {
-          limitBytes: file.sizeBytes,
-          ...(options.signal !== undefined && { signal: options.signal }),
-          onPiece: async (piece) => {
-            hash.update(piece);
-            size += piece.length;
-            options.onBytes?.(piece.length);
-            await output.writeFile(piece);
-          },
-        });
-        if (size !== file.sizeBytes || hash.digest('hex') !== file.sha256) {
-          throw new TemplatefsError('INTEGRITY', `${file.url} is not the package that the signed metadata name`, {
-            hint: 'the mirror is broken, in the middle of an update, or was tampered with: try again later, or name another mirror',
-          });
-        }
-        await output.sync();
-      } finally {
-        await output.close();
-      }
-      await rename(draft, path);
-    } catch (error) {
-      await rm(draft, { force: true });
-      throw storeWriteError(error, path);
-    }
+    await downloadChecked(
+      { url: file.url, limitBytes: file.sizeBytes, sizeBytes: file.sizeBytes, algorithm: 'sha256', sum: file.sha256 },
+      path,
+      options,
+    );
     syncFolder(this.packages);
   }
 

@@ -199,9 +199,9 @@ async function carryOut(work: Work, place: HookPlace, host: PackageHost, request
 }
 
 /** What was installed is installed, also when it could not be shared. */
-async function shareOrTell({ context, options, definitions }: Work, root: string): Promise<SharedFiles> {
+async function shareOrTell({ context, options, definitions }: Work, root: string, written: ReadonlySet<string>): Promise<SharedFiles> {
   try {
-    return await shareWritten(context, { container: options.container, root, secretPaths: definitions.driver.secretPaths });
+    return await shareWritten(context, { container: options.container, root, secretPaths: definitions.driver.secretPaths, written });
   } catch (error) {
     context.onNotice?.(`what was written could not be shared: ${error instanceof Error ? error.message : String(error)}; do it later: templatefs link ${options.container}`);
     return { addedBytes: 0, linkedBytes: 0 };
@@ -269,9 +269,9 @@ export async function changePackages(context: ServiceContext, options: ChangePac
       transaction = begun;
       await carryOut(work, place, host, request, plan, fetched);
       await recordApps(work);
-      await timer.time('commit', () => begun.commit(plan.changes));
+      const written = await timer.time('commit', () => begun.commit(plan.changes));
       transaction = undefined;
-      const shared = await timer.time('share', () => shareOrTell(work, entered.root));
+      const shared = await timer.time('share', () => shareOrTell(work, entered.root, written));
       return result(plan.changes, { transaction: begun.id, downloadBytes, ...shared, seconds: timer.seconds });
     } catch (error) {
       // Whoever uses the root of a stopped container must have let go of it before it is put back.

@@ -80,8 +80,12 @@ export class PackageTransaction {
     }
   }
 
-  /** What was done stays: durable first, then one write of the catalog. */
-  async commit(changes: readonly PackageChange[]): Promise<void> {
+  /**
+   * What was done stays: durable first, then one write of the catalog.
+   *
+   * @returns the paths that it wrote, as raw names
+   */
+  async commit(changes: readonly PackageChange[]): Promise<ReadonlySet<string>> {
     const { paths } = this.#context;
     const found = await settledEngineState(paths, this.#container);
     if (found.state === 'mounted') await controlRequest(paths.controlSocket(this.#container), ['sync'], { timeoutMs: 120_000 });
@@ -93,6 +97,7 @@ export class PackageTransaction {
     });
     // It is done: what is left to do is housekeeping, and the next transaction does it too.
     await this.#locked((context, catalog) => removeOld(context, catalog, this.#container)).catch(() => undefined);
+    return new Set(written.map(([path]) => path));
   }
 
   /** Undoes it. Nobody may use the root of a stopped container any more. */

@@ -15,6 +15,8 @@ export interface ShareOptions {
   /** Where it is mounted, and kept mounted. */
   readonly root: string;
   readonly secretPaths: readonly string[];
+  /** What the transaction wrote, as raw names: what else is private in the container is the container's own, and stays so. */
+  readonly written: ReadonlySet<string>;
 }
 
 const OTHERS_MAY_READ = 0o004;
@@ -23,12 +25,12 @@ const OTHERS_MAY_READ = 0o004;
  * Makes links of what a transaction wrote: content goes into the store once, whoever installs the same next gets links to it. Secrets stay
  * private: what is known to be one by its path, and whatever not everybody in the container may read.
  */
-export async function shareWritten(context: ServiceContext, { container, root, secretPaths }: ShareOptions): Promise<SharedFiles> {
+export async function shareWritten(context: ServiceContext, { container, root, secretPaths, written }: ShareOptions): Promise<SharedFiles> {
   const { addedBytes, linkedBytes } = await adoptContainer(context, {
     container,
     root,
     adoptNew: true,
-    isKeptPrivate: ({ path, mode }) => (mode & OTHERS_MAY_READ) === 0 || isSecretPath(path, secretPaths),
+    isKeptPrivate: ({ path, mode }) => !written.has(path) || (mode & OTHERS_MAY_READ) === 0 || isSecretPath(path, secretPaths),
   });
   return { addedBytes, linkedBytes };
 }

@@ -109,6 +109,7 @@ export function installerCases(scratch: Scratch, store: TestStore, template: str
 
     test('the second container, which is mounted, gets links to what is there; secrets stay its own', async () => {
       await store.mount('i2');
+      await exec('i2', 'head -c 54321 /dev/urandom > /srv/own');
       const done = await ok('install', 'i2', 'tool');
       expect(done.addedBytes).toBeLessThan(30_000);
       expect(done.linkedBytes).toBeGreaterThan(60 * 1000);
@@ -119,6 +120,8 @@ export function installerCases(scratch: Scratch, store: TestStore, template: str
       // No object holds one: contents of 32 bytes are few.
       const small = await runOk('find', [join(store.path, 'objects'), '-type', 'f', '-size', '32c', '-exec', 'sha256sum', '{}', '+']);
       for (const key of keys) expect(small).not.toContain(key);
+      // Nor what the container had written by itself before.
+      expect(await runOk('find', [join(store.path, 'objects'), '-type', 'f', '-size', '54321c'])).toBe('');
     });
 
     test('list and status tell templates, packages and what is out of date', async () => {

@@ -1,13 +1,14 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
-import { errnoOf, TemplatefsError } from '../../core/errors.js';
+import { TemplatefsError } from '../../core/errors.js';
 import { decompress } from '../../store/decompress.js';
 import { makeFolder, writeFileDurably } from '../../store/write-file-durably.js';
 import type { Repository } from '../../templates/definition.js';
 import { DEBIAN_ARCHITECTURES } from '../../templates/mmdebstrap-arguments.js';
+import { notAsDescribed } from '../download-checked.js';
 import { downloadText } from '../download.js';
 import type { PackageHost, PackageSource } from '../package-manager.js';
 import { openClearSigned } from '../signatures.js';
@@ -48,14 +49,7 @@ function folderOf(host: PackageHost, source: PackageSource, repository: Reposito
   return host.cache.metadataFolder('apt', JSON.stringify([repository, debianArchitecture(source), [...source.keys].sort()]));
 }
 
-function readState(folder: string): RepositoryState | undefined {
-  try {
-    return JSON.parse(readFileSync(join(folder, 'state.json'), 'utf8')) as RepositoryState;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError) return undefined; // fetched anew
-    throw error;
-  }
-}
+const readState = (host: PackageHost, folder: string): RepositoryState | undefined => host.cache.metadataState(folder) as RepositoryState | undefined;
 
 const nameOf = ({ uri, suite }: Repository): string => `${uri} ${suite}`;
 
@@ -73,9 +67,7 @@ async function fetchEntry(host: PackageHost, repository: Repository, release: Re
   const path = release.acquireByHash ? entry.path.replace(/[^/]*$/, `by-hash/SHA256/${entry.sha256}`) : entry.path;
   const bytes = await downloadText(`${base}/${path}`, { limitBytes: Math.min(entry.sizeBytes, INDEX_LIMIT_BYTES), ...(host.signal !== undefined && { signal: host.signal }) });
   if (bytes.length !== entry.sizeBytes || createHash('sha256').update(bytes).digest('hex') !== entry.sha256) {
-    throw new TemplatefsError('INTEGRITY', `${base}/${path} is not the file that the signed metadata name`, {
-      hint: 'the mirror is broken, in the middle of an update, or was tampered with: try again later, or name another mirror',
-    });
+    throw notAsDescribed(`${base}/${path}`);
   }
   return bytes;
 }
@@ -110,7 +102,7 @@ async function* oneBuffer(bytes: Buffer): AsyncGenerator<Buffer> {
 
 async function refreshRepository(host: PackageHost, source: PackageSource, repository: Repository, maxAgeMs: number): Promise<void> {
   const folder = folderOf(host, source, repository);
-  const before = readState(folder);
+  const before = readState(host, folder);
   if (before !== undefined && Date.now() - before.fetched < maxAgeMs && before.fetched <= Date.now()) {
     parseReleaseFile(before.release, repository); // may have expired since
     return;
@@ -155,7 +147,7 @@ export async function refreshApt(host: PackageHost, source: PackageSource, maxAg
 export function aptMetadata(host: PackageHost, source: PackageSource): RepositoryMetadata[] {
   return source.repositories.map((repository) => {
     const folder = folderOf(host, source, repository);
-    const state = readState(folder);
+    const state = readState(host, folder);
     if (state === undefined) throw new TemplatefsError('FAILED', `the metadata of ${nameOf(repository)} were never fetched`, { hint: `templatefs fetch ${source.template}` });
     parseReleaseFile(state.release, repository);
     return { repository, inRelease: state.inRelease, indexFile: join(folder, state.index) };

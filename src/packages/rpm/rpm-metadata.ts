@@ -1,13 +1,12 @@
-import { createHash } from 'node:crypto';
-import { existsSync, linkSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { open, rename, rm } from 'node:fs/promises';
+import { existsSync, linkSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { errnoOf, TemplatefsError } from '../../core/errors.js';
+import { TemplatefsError } from '../../core/errors.js';
 import { makeFolder, writeFileDurably } from '../../store/write-file-durably.js';
-import { download, downloadText } from '../download.js';
+import { downloadChecked } from '../download-checked.js';
+import { downloadText } from '../download.js';
 import type { PackageHost, PackageSource } from '../package-manager.js';
 import { checkDetachedSignature } from '../signatures.js';
-import { brokenRepository, readRepomd, type MetadataFile, type Repomd } from './repomd.js';
+import { readRepomd, type MetadataFile, type Repomd } from './repomd.js';
 
 const REPOMD_LIMIT_BYTES = 4 << 20;
 const SIGNATURE_LIMIT_BYTES = 1 << 20;
@@ -52,14 +51,7 @@ function folderOf(host: PackageHost, source: PackageSource, origin: Origin): str
   return host.cache.metadataFolder('rpm', JSON.stringify([origin, [...source.keys].sort()]));
 }
 
-function readState(folder: string): RepositoryState | undefined {
-  try {
-    return JSON.parse(readFileSync(join(folder, 'state.json'), 'utf8')) as RepositoryState;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError) return undefined; // fetched anew
-    throw error;
-  }
-}
+const readState = (host: PackageHost, folder: string): RepositoryState | undefined => host.cache.metadataState(folder) as RepositoryState | undefined;
 
 const signalOf = (host: PackageHost): { signal?: AbortSignal } => (host.signal === undefined ? {} : { signal: host.signal });
 
@@ -115,38 +107,9 @@ async function checkState(source: PackageSource, state: RepositoryState): Promis
 /** Files of the cache are named by their sums. */
 const fileName = ({ sum }: MetadataFile): string => sum;
 
-/** Downloads a file of metadata. It gets its name only after its sum was checked. */
-async function fetchFile(host: PackageHost, folder: string, baseUrl: string, file: MetadataFile): Promise<void> {
-  const path = join(folder, fileName(file));
-  if (existsSync(path)) return;
-  const draft = `${path}.tmp-${process.pid}`;
-  const hash = createHash(file.algorithm);
-  try {
-    const output = await open(draft, 'w', 0o444);
-    try {
-      await download(`${baseUrl}/${file.href}`, {
-        limitBytes: FILE_LIMIT_BYTES,
-        ...signalOf(host),
-        onPiece: async (piece) => {
-          hash.update(piece);
-          await output.writeFile(piece);
-        },
-      });
-      if (hash.digest('hex') !== file.sum) throw brokenRepository(`${baseUrl}/${file.href}`, 'it is not the file that the signed metadata name');
-      await output.sync();
-    } finally {
-      await output.close();
-    }
-    await rename(draft, path);
-  } catch (error) {
-    await rm(draft, { force: true });
-    throw error;
-  }
-}
-
 async function refreshRepository(host: PackageHost, source: PackageSource, origin: Origin, maxAgeMs: number): Promise<void> {
   const folder = folderOf(host, source, origin);
-  const before = readState(folder);
+  const before = readState(host, folder);
   if (before !== undefined && Date.now() - before.fetched < maxAgeMs && before.fetched <= Date.now()) {
     await checkState(source, before);
     return;
@@ -171,7 +134,11 @@ async function refreshRepository(host: PackageHost, source: PackageSource, origi
     }
   }
   makeFolder(folder);
-  for (const file of repomd.files) await fetchFile(host, folder, state.baseUrl, file);
+  for (const file of repomd.files) {
+    const path = join(folder, fileName(file));
+    const { algorithm, sum } = file;
+    if (!existsSync(path)) await downloadChecked({ url: `${state.baseUrl}/${file.href}`, limitBytes: FILE_LIMIT_BYTES, algorithm, sum }, path, signalOf(host));
+  }
   writeFileDurably(join(folder, 'state.json'), JSON.stringify(state));
   const wanted = new Set(['state.json', ...repomd.files.map(fileName)]);
   for (const name of readdirSync(folder)) if (!wanted.has(name)) rmSync(join(folder, name), { force: true });
@@ -191,7 +158,7 @@ export async function rpmMetadata(host: PackageHost, source: PackageSource): Pro
   const found: RepositoryMetadata[] = [];
   for (const origin of originsOf(source)) {
     const folder = folderOf(host, source, origin);
-    const state = readState(folder);
+    const state = readState(host, folder);
     if (state === undefined) throw new TemplatefsError('FAILED', `the metadata of ${origin.url} were never fetched`, { hint: `templatefs fetch ${source.template}` });
     found.push({ baseUrl: state.baseUrl, repomd: await checkState(source, state), pathOf: (file) => join(folder, fileName(file)) });
   }
