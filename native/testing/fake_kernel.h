@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <optional>
@@ -196,7 +197,11 @@ public:
 
 private:
     template <class T>
-    static void append(Bytes& bytes, const T& value);
+    static void append(Bytes& bytes, const T& value) {
+        size_t at = bytes.size();
+        bytes.resize(at + sizeof value);
+        std::memcpy(bytes.data() + at, &value, sizeof value);
+    }
     static void append_name(Bytes& bytes, std::string_view name);
     template <class Out>
     Out take(const Answer& answer, size_t at = 0);
