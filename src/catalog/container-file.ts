@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
-import { TemplatefsError, errnoOf } from '../core/errors.js';
+import { TemplatefsError } from '../core/errors.js';
 import { formatIdRange, idMapProblem, parseIdRange, type IdMaps, type IdRange } from '../core/id-map.js';
 import { formatKeyValues, parseKeyValues, type KeyValueLine } from '../core/key-value-text.js';
 import { parseSharedPaths, sharedPathValues, type SharedPaths } from '../core/shared-paths.js';
+import { readTextFile } from './read-text-file.js';
 
 const MAGIC = 'templatefs-container';
 const HINT = 'run `templatefs verify` to see what else is wrong; the file can be restored from a backup of the store';
@@ -101,12 +101,6 @@ const KNOWN = new Set(['name', 'template', 'tree', 'created', 'quota-size', 'quo
 
 /** Reads and checks the container file at `path`. @returns undefined if there is none @throws INTEGRITY */
 export function readContainerFile(path: string): ContainerFile | undefined {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
-    throw error;
-  }
-  return parseContainerFile(text, path);
+  const text = readTextFile(path);
+  return text === undefined ? undefined : parseContainerFile(text, path);
 }

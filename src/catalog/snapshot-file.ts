@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
-import { TemplatefsError, errnoOf } from '../core/errors.js';
+import { TemplatefsError } from '../core/errors.js';
 import { formatKeyValues, parseKeyValues } from '../core/key-value-text.js';
+import { readTextFile } from './read-text-file.js';
 
 const MAGIC = 'templatefs-snapshot';
 
@@ -68,12 +68,6 @@ export function parseSnapshotFile(text: string, file: string): SnapshotFile {
 
 /** @returns undefined if there is none @throws INTEGRITY */
 export function readSnapshotFile(path: string): SnapshotFile | undefined {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
-    throw error;
-  }
-  return parseSnapshotFile(text, path);
+  const text = readTextFile(path);
+  return text === undefined ? undefined : parseSnapshotFile(text, path);
 }

@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
-import { TemplatefsError, errnoOf } from '../core/errors.js';
+import { TemplatefsError } from '../core/errors.js';
 import { parseKeyValues } from '../core/key-value-text.js';
 import { parseLinkSettings, type LinkSettings } from '../core/link-policy.js';
 import { parseSharedPaths, type SharedPaths } from '../core/shared-paths.js';
+import { readTextFile } from './read-text-file.js';
 
 const MAGIC = 'templatefs-store';
 const HINT = 'mend the file (docs/formats/store-config.md), or remove it: then the built-in settings hold';
@@ -17,13 +17,8 @@ export interface StoreConfig {
 
 /** Reads and checks the store's config; without a file the built-in settings hold. @throws INTEGRITY */
 export function readStoreConfig(path: string): StoreConfig {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return { shared: null, link: {} };
-    throw error;
-  }
+  const text = readTextFile(path);
+  if (text === undefined) return { shared: null, link: {} };
   const lines = parseKeyValues(text, { file: path, errorCode: 'INTEGRITY', hint: HINT });
   const first = lines.shift();
   if (first?.key !== MAGIC || first.value !== '1') throw new TemplatefsError('INTEGRITY', `${path}: its first line is not "${MAGIC} 1"`, { hint: HINT });

@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
-import { TemplatefsError, errnoOf } from '../core/errors.js';
+import { TemplatefsError } from '../core/errors.js';
 import { formatImageConfig, parseImageConfig, type ImageConfig } from '../core/image-config.js';
 import { formatKeyValues, parseKeyValues, type KeyValueLine } from '../core/key-value-text.js';
 import { parseSharedPaths, sharedPathValues, type SharedPaths } from '../core/shared-paths.js';
+import { readTextFile } from './read-text-file.js';
 import type { TemplateRecord } from './records.js';
 
 const MAGIC = 'templatefs-template';
@@ -85,12 +85,6 @@ export function parseTemplateFile(text: string, file: string): TemplateFile {
 
 /** Reads and checks the template file at `path`. @returns undefined if there is none @throws INTEGRITY */
 export function readTemplateFile(path: string): TemplateFile | undefined {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
-  return parseTemplateFile(text, path);
+  const text = readTextFile(path);
+  return text === undefined ? undefined : parseTemplateFile(text, path);
 }

@@ -6,8 +6,9 @@ import { TemplatefsError } from '../core/errors.js';
 import { checkContainerName } from '../core/names.js';
 import { copyArea } from '../engine/copy-area.js';
 import { syncFolder, writeFileDurably } from '../store/write-file-durably.js';
-import { lock, openForWriting, type ServiceContext } from './context.js';
+import { lock, type ServiceContext } from './context.js';
 import { findContainer, findTemplate, lockSubject } from './find-record.js';
+import { holdContainer } from './hold-container.js';
 import { draftArea, journaled, moveFolder } from './journal.js';
 import { findSnapshot } from './list-snapshots.js';
 import { flushRoot, requireContainerFile } from './snapshot-container.js';
@@ -39,11 +40,8 @@ export interface ClonedContainer {
 export async function cloneContainer(context: ServiceContext, options: CloneOptions): Promise<ClonedContainer> {
   const [container = ''] = options.from.split('@');
   checkContainerName(options.name);
-  using opened = await openForWriting(context);
-  const { catalog } = opened;
-  findContainer(catalog, container);
-  using locks = new HeldLocks();
-  locks.hold(await lockSubject(context, catalog, 'container', container));
+  using held = await holdContainer(context, container);
+  const { catalog } = held;
   return await cloneLocked(context, catalog, options);
 }
 

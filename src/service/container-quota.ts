@@ -1,12 +1,12 @@
 import { readContainerFile, formatContainerFile, type ContainerFile } from '../catalog/container-file.js';
-import { HeldLocks } from '../catalog/lock.js';
 import { writeFileDurably } from '../store/write-file-durably.js';
 import { TemplatefsError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { engineState, settledEngineState } from '../engine/engine-state.js';
 import { engineQuota, stoppedQuota, type QuotaChange, type QuotaLimit, type QuotaUse } from '../engine/quota.js';
-import { openForReading, openForWriting, type ServiceContext } from './context.js';
-import { findContainer, lockSubject } from './find-record.js';
+import { openForReading, type ServiceContext } from './context.js';
+import { findContainer } from './find-record.js';
+import { holdContainer } from './hold-container.js';
 
 /** The container file holds so many digits. */
 const LIMIT_MAX = 999_999_999_999_999;
@@ -86,10 +86,7 @@ export async function setContainerQuota(context: ServiceContext, name: string, c
   const { paths } = context;
   checkLimit(change.sizeBytes, 'bytes');
   checkLimit(change.inodes, 'inodes');
-  using opened = await openForWriting(context);
-  findContainer(opened.catalog, name);
-  using locks = new HeldLocks();
-  locks.hold(await lockSubject(context, opened.catalog, 'container', name));
+  using _held = await holdContainer(context, name);
   const before = settings(context, name);
   const after = changed(before, change);
   const apply = (await settledEngineState(paths, name)).state === 'mounted' ? engineQuota : stoppedQuota;

@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs';
 import { TemplatefsError } from '../core/errors.js';
-import { HeldLocks, removeLockFile } from '../catalog/lock.js';
+import { removeLockFile } from '../catalog/lock.js';
 import { settledEngineState } from '../engine/engine-state.js';
-import { lock, openForWriting, type ServiceContext } from './context.js';
-import { findContainer, lockSubject } from './find-record.js';
+import { lock, type ServiceContext } from './context.js';
+import { holdContainer } from './hold-container.js';
 import { journaled, moveFolder, trashArea } from './journal.js';
 import { umountLocked } from './umount-container.js';
 
@@ -30,12 +30,8 @@ export interface DestroyedContainer {
 export async function destroyContainer(context: ServiceContext, options: DestroyOptions): Promise<DestroyedContainer> {
   const { paths } = context;
   const { name, force = false, dryRun = false } = options;
-  using opened = await openForWriting(context);
-  const { catalog } = opened;
-  findContainer(catalog, name);
-  using locks = new HeldLocks();
-  locks.hold(await lockSubject(context, catalog, 'container', name));
-  findContainer(catalog, name);
+  using held = await holdContainer(context, name);
+  const { catalog, locks } = held;
   const found = await settledEngineState(paths, name);
   // What an `exec` that was killed left mounted is no reason to refuse; a running one is found by the lock below.
   const wasMounted = found.state === 'mounted' && !existsSync(paths.temporaryMount(name));

@@ -1,11 +1,10 @@
-import { HeldLocks } from '../catalog/lock.js';
 import type { IdMaps } from '../core/id-map.js';
 import { cleanDeadEngine } from '../engine/clean-dead-engine.js';
 import { settledEngineState } from '../engine/engine-state.js';
 import { mountEngine } from '../engine/mount-engine.js';
-import { openForWriting, type ServiceContext } from './context.js';
+import type { ServiceContext } from './context.js';
 import { defaultRootPath, removeDefaultRoot } from './default-root.js';
-import { findContainer, lockSubject } from './find-record.js';
+import { holdContainer } from './hold-container.js';
 
 export interface MountContainerOptions {
   readonly name: string;
@@ -68,12 +67,8 @@ export async function mountContainer(
   options: MountContainerOptions,
 ): Promise<MountedContainer> {
   const { paths } = context;
-  using opened = await openForWriting(context);
-  const { catalog } = opened;
-  findContainer(catalog, options.name);
-  using locks = new HeldLocks();
-  locks.hold(await lockSubject(context, catalog, 'container', options.name));
-  findContainer(catalog, options.name);
+  using held = await holdContainer(context, options.name);
+  const { catalog } = held;
   const mounted = await mountLocked(context, { ...options, temporary: false });
   catalog.setMountpoint(options.name, mounted.root === defaultRootPath(paths, options.name) ? null : mounted.root);
   return mounted;

@@ -1,13 +1,12 @@
 import type { Readable } from 'node:stream';
 import { join } from 'node:path';
 import { formatContainerFile, type ContainerFile } from '../catalog/container-file.js';
-import { HeldLocks } from '../catalog/lock.js';
 import { copyArea } from '../engine/copy-area.js';
 import { packArea } from '../engine/pack-area.js';
 import { settledEngineState } from '../engine/engine-state.js';
 import { makeFolder, writeFileDurably } from '../store/write-file-durably.js';
-import { openForWriting, type ServiceContext } from './context.js';
-import { findContainer, lockSubject } from './find-record.js';
+import type { ServiceContext } from './context.js';
+import { holdContainer } from './hold-container.js';
 import { draftSnapshot, journaled } from './journal.js';
 import { findSnapshot } from './list-snapshots.js';
 import { flushRoot, requireContainerFile } from './snapshot-container.js';
@@ -26,12 +25,8 @@ export async function packContainer(
 ): Promise<void> {
   const { paths, signal } = context;
   const [container = '', id] = area.split('@');
-  using opened = await openForWriting(context);
-  const { catalog } = opened;
-  findContainer(catalog, container);
-  using locks = new HeldLocks();
-  locks.hold(await lockSubject(context, catalog, 'container', container));
-  findContainer(catalog, container);
+  using held = await holdContainer(context, container);
+  const { catalog } = held;
   if (id !== undefined) findSnapshot(paths, container, id);
   const settings = requireContainerFile(paths, area);
   const read = (folder: string): Promise<void> => packArea(folder, (stream) => consume(settings, stream), signal);

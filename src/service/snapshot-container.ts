@@ -11,8 +11,9 @@ import { copyArea, exchangeFolders } from '../engine/copy-area.js';
 import { settledEngineState } from '../engine/engine-state.js';
 import { syncFileSystem } from '../store/sync-file-system.js';
 import { makeFolder, syncFolder, writeFileDurably } from '../store/write-file-durably.js';
-import { lock, openForWriting, type ServiceContext } from './context.js';
-import { findContainer, findTemplate, lockSubject } from './find-record.js';
+import { lock, type ServiceContext } from './context.js';
+import { findTemplate, lockSubject } from './find-record.js';
+import { holdContainer } from './hold-container.js';
 import { draftArea, draftSnapshot, journaled, moveFolder, trashSnapshot } from './journal.js';
 import { findSnapshot, snapshotIds } from './list-snapshots.js';
 import { umountLocked } from './umount-container.js';
@@ -66,18 +67,8 @@ function nextId(ids: readonly string[], prefix: string): string {
  */
 export async function snapshotContainer(context: ServiceContext, options: SnapshotOptions): Promise<SnapshotFile> {
   if (options.id !== undefined) checkSnapshotId(options.id);
-  return withContainer(context, options.container, (catalog) => snapshotLocked(context, catalog, options));
-}
-
-/** Does `work` with the lock of a container. */
-async function withContainer<Value>(context: ServiceContext, container: string, work: (catalog: Catalog) => Promise<Value>): Promise<Value> {
-  using opened = await openForWriting(context);
-  const { catalog } = opened;
-  findContainer(catalog, container);
-  using locks = new HeldLocks();
-  locks.hold(await lockSubject(context, catalog, 'container', container));
-  findContainer(catalog, container);
-  return await work(catalog);
+  using held = await holdContainer(context, options.container);
+  return await snapshotLocked(context, held.catalog, options);
 }
 
 /** {@link snapshotContainer} for a caller that holds the container's lock. */
@@ -118,7 +109,8 @@ export interface SnapshotName {
 
 /** Removes a snapshot. @throws CONTAINER_NOT_FOUND, SNAPSHOT_NOT_FOUND, BUSY, STORE_NOT_WRITABLE, FAILED */
 export async function removeSnapshot(context: ServiceContext, { container, id }: SnapshotName): Promise<SnapshotName> {
-  return withContainer(context, container, (catalog) => removeSnapshotLocked(context, catalog, { container, id }));
+  using held = await holdContainer(context, container);
+  return await removeSnapshotLocked(context, held.catalog, { container, id });
 }
 
 /** {@link removeSnapshot} for a caller that holds the container's lock. */
@@ -143,7 +135,8 @@ export interface RestoredContainer extends SnapshotName {
  *   IO_ERROR, INTEGRITY, ENGINE_FAILED, INTERRUPTED
  */
 export async function restoreSnapshot(context: ServiceContext, { container, id }: SnapshotName): Promise<RestoredContainer> {
-  return withContainer(context, container, (catalog) => restoreLocked(context, catalog, { container, id }));
+  using held = await holdContainer(context, container);
+  return await restoreLocked(context, held.catalog, { container, id });
 }
 
 /** {@link restoreSnapshot} for a caller that holds the container's lock. */

@@ -1,13 +1,12 @@
-import { HeldLocks } from '../catalog/lock.js';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
 import { cleanDeadEngine, detachMount, removeRunFiles, waitForEnd } from '../engine/clean-dead-engine.js';
 import { controlRequest } from '../engine/control-client.js';
 import { hasEngineName, settledEngineState, type EngineFile } from '../engine/engine-state.js';
 import { isEngineMount, readMounts } from '../engine/mount-table.js';
 import { syncFileSystem } from '../store/sync-file-system.js';
-import { lock, openForWriting, type ServiceContext } from './context.js';
+import { lock, type ServiceContext } from './context.js';
 import { removeDefaultRoot } from './default-root.js';
-import { findContainer, lockSubject } from './find-record.js';
+import { holdContainer } from './hold-container.js';
 
 /** Stopping flushes what the container wrote, which may take its time on a slow disk. */
 const STOP_TIMEOUT_MS = 120_000;
@@ -109,11 +108,8 @@ export async function umountContainer(
   context: ServiceContext,
   { name, force = false }: UmountOptions,
 ): Promise<UnmountedContainer> {
-  using opened = await openForWriting(context);
-  const { catalog } = opened;
-  findContainer(catalog, name);
-  using locks = new HeldLocks();
-  locks.hold(await lockSubject(context, catalog, 'container', name));
+  using held = await holdContainer(context, name);
+  const { locks } = held;
   // Whoever runs a command in the container holds this.
   if (!force) locks.hold(await lock(context, { name: `use-${name}`, what: `container ${name}`, mode: 'exclusive' }));
   const wasMounted = await umountLocked(context, name, force);

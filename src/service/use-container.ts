@@ -3,7 +3,8 @@ import { HeldLocks, type HeldLock } from '../catalog/lock.js';
 import { TemplatefsError } from '../core/errors.js';
 import type { IdMaps } from '../core/id-map.js';
 import { lock, openForWriting, type ServiceContext } from './context.js';
-import { findContainer, lockSubject } from './find-record.js';
+import { lockSubject } from './find-record.js';
+import { holdContainer } from './hold-container.js';
 import { mountLocked, type MountRequest } from './mount-container.js';
 import { umountLocked } from './umount-container.js';
 
@@ -21,12 +22,7 @@ export function hostnameOf(name: string): string {
 
 /** Mounts if need be. The lock `use` keeps others from unmounting; that of the container is not held while it runs. */
 export async function enterContainer(context: ServiceContext, name: string, options: Pick<MountRequest, 'ids'> = {}): Promise<EnteredContainer> {
-  using opened = await openForWriting(context);
-  const { catalog } = opened;
-  findContainer(catalog, name);
-  using locks = new HeldLocks();
-  locks.hold(await lockSubject(context, catalog, 'container', name));
-  findContainer(catalog, name);
+  using _held = await holdContainer(context, name);
   const use = await lock(context, { name: `use-${name}`, what: `container ${name}`, mode: 'shared' });
   try {
     const { root, ids } = await mountLocked(context, { name, temporary: true, ...options });
