@@ -78,18 +78,6 @@ void FakeKernel::append_name(Bytes& bytes, std::string_view name) {
     if (!name.empty()) std::memcpy(bytes.data() + at, name.data(), name.size());
 }
 
-template <class Out>
-Out FakeKernel::take(const Answer& answer, size_t at) {
-    Out out{};
-    if (answer.error != 0) return out;
-    if (answer.body.size() < at + sizeof out) {
-        fault("an answer of " + std::to_string(answer.body.size()) + " bytes is too short");
-        return out;
-    }
-    std::memcpy(&out, answer.body.data() + at, sizeof out);
-    return out;
-}
-
 fuse_in_header FakeKernel::next_header(uint32_t opcode, uint64_t nodeid, size_t argument_size) {
     fuse_in_header header{};
     header.len = static_cast<uint32_t>(sizeof header + argument_size);

@@ -204,7 +204,16 @@ private:
     }
     static void append_name(Bytes& bytes, std::string_view name);
     template <class Out>
-    Out take(const Answer& answer, size_t at = 0);
+    Out take(const Answer& answer, size_t at = 0) {
+        Out out{};
+        if (answer.error != 0) return out;
+        if (answer.body.size() < at + sizeof out) {
+            fault("an answer of " + std::to_string(answer.body.size()) + " bytes is too short");
+            return out;
+        }
+        std::memcpy(&out, answer.body.data() + at, sizeof out);
+        return out;
+    }
     void receive_one(int timeout_ms);
     bool wait_readable(int timeout_ms) const;
     EntryAnswer entry_answer(const Answer& answer);
