@@ -66,7 +66,9 @@ export interface LinkedFiles {
 const BUSY_BUDGET_US = 1_000;
 const IDLE_BUDGET_US = 50_000;
 /** Contents with one fingerprint that are told apart: with 128 bits there is one. */
-const MAX_ROUNDS = 1_000;
+const MOST_OBJECTS = 1_000;
+/** New objects before the next files are merged: what the run takes of the disk for a while, and two syncs of the file system. */
+const ADOPTED_AT_ONCE_BYTES = 512 * 2 ** 20;
 
 interface OpenGroup {
   readonly group: Group<CachedCandidate>;
@@ -232,23 +234,33 @@ class Linking {
     }
   }
 
-  /** Round by round: contents whose fingerprint others have, too, come to their own object in a later one. */
+  /**
+   * Round by round: first what the store has, which gives space back and needs none; then new objects, as many at once as their
+   * content may take of the disk before it is given back elsewhere. Contents whose fingerprint others have, too, come to their own object
+   * in a later round.
+   */
   async #link(groups: readonly Group<CachedCandidate>[]): Promise<void> {
     const { objects } = this.#context.paths;
     let open: OpenGroup[] = groups.map((group) => ({ group, left: [...group.files], objects: objectsOf(objects, group.hash, group.sizeBytes), tried: 0 }));
-    for (let round = 0; open.length > 0 && round < MAX_ROUNDS; round += 1) {
+    while (open.length > 0) {
       this.#context.signal?.throwIfAborted();
-      await this.#adopt(open.filter((each) => each.tried >= each.objects.length));
-      open = open.filter((each) => each.tried < each.objects.length);
-      await this.#merge(open);
+      let now = open.filter(({ tried, objects: { length } }) => tried < length);
+      if (now.length === 0) {
+        const least = this.#options.adoptNew ? 1 : 2;
+        open = open.filter(({ left, tried }) => left.length >= least && tried < MOST_OBJECTS);
+        const chosen = firstBytes(open, ADOPTED_AT_ONCE_BYTES);
+        await this.#adopt(chosen);
+        now = chosen.filter(({ tried, objects: { length } }) => tried < length);
+        // None of their files can be read any more.
+        open = open.filter((each) => !chosen.includes(each) || now.includes(each));
+      }
+      await this.#merge(now);
       open = open.filter(({ left }) => left.length > 0);
     }
   }
 
   /** Gives each group one more object: the content of one of its files. */
-  async #adopt(groups: readonly OpenGroup[]): Promise<void> {
-    const least = this.#options.adoptNew ? 1 : 2;
-    const worth = groups.filter(({ left }) => left.length >= least);
+  async #adopt(worth: readonly OpenGroup[]): Promise<void> {
     if (worth.length === 0) return;
     const { onProgress } = this.#context;
     const { hashBits } = this.#options;
@@ -369,6 +381,13 @@ class Linking {
     if (FOR_GOOD.has(reason)) this.#done.add(candidate);
     else if (reason !== 'has file capabilities') this.#again.push(candidate);
   }
+}
+
+/** The first groups, until their new objects would take more than so much; at least one. */
+function firstBytes(groups: readonly OpenGroup[], most: number): OpenGroup[] {
+  let bytes = 0;
+  const end = groups.findIndex(({ group: { sizeBytes } }, index) => (bytes += sizeBytes) > most && index > 0);
+  return groups.slice(0, end < 0 ? groups.length : end);
 }
 
 /** Those of which a next look at the private area says more. */

@@ -9,6 +9,7 @@ import { readLinkSummary, writeLinkSummary, type LinkSummary } from '../dedup/li
 import { scanPrivateArea } from '../engine/scan.js';
 import { parseObjectId } from '../store/object-id.js';
 import { printableName } from '../store/raw-names.js';
+import { syncFileSystem } from '../store/sync-file-system.js';
 import { makeFolder } from '../store/write-file-durably.js';
 import { changeMark } from './change-mark.js';
 import { lock, openForReading, openForWriting, type ServiceContext } from './context.js';
@@ -167,6 +168,8 @@ class Run {
         ...(this.#options.dryRun !== undefined && { dryRun: this.#options.dryRun }),
         ...(this.#options.hashBits !== undefined && { hashBits: this.#options.hashBits }),
       });
+      // What is said to be done stays so, and its space is given back, whatever happens to the power.
+      if (linked.adoptedFiles + linked.mergedFiles > 0 && this.#options.dryRun !== true) await syncFileSystem(this.#context.paths.privateAreas);
       if (this.#options.dryRun !== true && this.#options.hashBits === undefined) this.#remember(looked, linked);
       return this.#input.done(linked, looked.filter(({ isUnchanged }) => isUnchanged).length, looked.flatMap(({ skipped }) => skipped), this.#failed);
     } finally {

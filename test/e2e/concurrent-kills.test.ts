@@ -56,6 +56,12 @@ function drawCommand(): string[] {
     ['mount', ct],
     ['exec', ct, '--', '/bin/sh', '-c', '/bin/echo text > /data/new; /bin/cat /data/new'],
     ['exec', ct, '--', '/bin/sh', '-c', '/bin/rm -rf /data; /bin/mkdir /data; /bin/cp /bin/busybox /data/copy'],
+    // What other containers may have, too; and what nobody has.
+    ['exec', ct, '--', '/bin/sh', '-c', '/bin/busybox mkdir -p /data; /bin/busybox head -c 200000 /bin/busybox > /data/part; /bin/echo $$ > /data/own'],
+    ['link', '--all'],
+    ['link', '--all'],
+    ['link', ct],
+    ['link', '--all', '--dry-run'],
     ['umount', ct],
     ['umount', ct, '--force'],
     ['destroy', ct],
@@ -152,6 +158,12 @@ function expectRightAnswer({ args, ended, killed }: Run): void {
     // What an engine that was just killed needs is not known: its container is named, and all is kept.
     const { kept } = JSON.parse(ended.stdout) as { kept: { name: string }[] };
     expect(kept, said).not.toEqual([]);
+    return;
+  }
+  if (args[0] === 'link' && ended.status === 3) {
+    // Containers that others work on are named, and left alone.
+    const { failed } = JSON.parse(ended.stdout) as { failed: { container: string; reason: string }[] };
+    expect(failed, said).not.toEqual([]);
     return;
   }
   const last = ended.stderr.trim().split('\n').at(-1) ?? '';

@@ -4,6 +4,7 @@ Each command runs with so many bytes or inodes left that it cannot get far, a li
 file system read-only before it begins or from some moment on. It fails with a code, a message, a hint and the documented status;
 what was there is as it was, what the command took is given back, and it succeeds as soon as there is room again.
 """
+import json
 import os
 import random
 import shutil
@@ -17,6 +18,7 @@ from volume import Volume
 WAYS = ('bytes', 'inodes', 'read-only', 'turns-read-only', 'breaks-off')
 FULL = ['NO_SPACE']
 # A command that was cut off in the middle of a call says what that call said.
+PARTIAL = 3  # docs/cli.md
 READ_ONLY = ['STORE_NOT_WRITABLE', 'IO_ERROR']
 RESERVE = 64 << 20  # of src/store/object-batch.ts
 # What a failed command may keep: the catalog's log, and a folder that grew.
@@ -24,8 +26,9 @@ SLACK = 192 << 10
 
 
 class Command:
-    def __init__(self, arguments, done, before=(), again=(), partly=False):
+    def __init__(self, arguments, done, before=(), again=(), partly=False, tells=None):
         self.arguments, self.done, self.before = arguments, done, before
+        self.tells = tells      # whether its document says that something was left out
         self.again = again      # codes that say that it was done already
         self.partly = partly    # a program in the container, which says for itself what went wrong
 
@@ -52,6 +55,8 @@ def commands(store, base):
         'repair': Command(['verify', '--repair'], lambda: True),
         'rebuild': Command(['catalog', 'rebuild'], lambda: store.names('list') == ['c', 'other']),
         'engine-upgrade': Command(['engine', 'upgrade', 'c'], lambda: True, before=mounted),
+        'link': Command(['link', '--all'], lambda: not can_link(store), tells=left_alone),
+        'link-mounted': Command(['link', '--all'], lambda: not can_link(store), before=mounted, tells=left_alone),
         'list': Command(['list'], lambda: True),
         'info': Command(['info', 'c'], lambda: True, before=mounted),
         'diff': Command(['diff', 'c'], lambda: True),
@@ -59,8 +64,18 @@ def commands(store, base):
     }
 
 
+def can_link(store):
+    found = store.ok('link', '--all', '--dry-run')
+    return found['adoptedFiles'] + found['mergedFiles'] > 0
+
+
+def left_alone(document):
+    return bool(document['skipped'] or document['failed'])
+
+
 # Writes a new file in the container, with what a shell has built in; status 7 if something of it failed.
 PROGRAM = 'i=0; mkdir_failed=; while [ $i -lt 200 ]; do printf "%4000d" $i || exit 7; i=$((i+1)); done > /data/new || exit 7'
+COPIES = {'/data/same': b'same-' * 20_000, '/data/copy': b'9-' * (1 + 63_000), '/data/small': b'small'}
 READ_ONLY_COMMANDS = ('verify', 'list', 'info', 'diff', 'stats')
 
 
@@ -98,7 +113,11 @@ class FullVolumes:
             with open(f'{self.store.root()}/data/mine', 'w') as f:
                 f.write('of the container')
             os.unlink(f'{self.store.root()}/data/f3')
+            self.write_copies('c')
             self.store.ok('umount', 'c')
+            self.store.ok('mount', 'other')
+            self.write_copies('other')
+            self.store.ok('umount', 'other')
         finally:
             self.store.end()
             self.pattern.umount()
@@ -107,6 +126,12 @@ class FullVolumes:
                 f.write(b'n%d-' % i * (1 + 5_000 * i))
         with tarfile.open(f'{self.base}/source.tar', 'w') as tar:
             tar.add(source, arcname='.')
+
+    def write_copies(self, name):
+        """What both containers have, and what is the template's: `link` has something to do."""
+        for path, content in COPIES.items():
+            with open(f'{self.store.root(name)}{path}', 'wb') as f:
+                f.write(content)
 
     def start(self, command):
         """A volume as it is before the command."""
@@ -146,7 +171,7 @@ class FullVolumes:
         need = self.needed(name)[0 if way == 'bytes' else 1]
         unit = 4096 if way == 'bytes' else 1
         levels = {0} | {self.rng.randrange(0, need // unit + 1) * unit for _ in range(count - 1)}
-        if way == 'bytes' and name.startswith(('import', 'refresh')):
+        if way == 'bytes' and name.startswith(('import', 'refresh', 'link')):
             # An import leaves some space free, so it gives up early with less.
             levels |= {RESERVE + self.rng.randrange(0, need // unit + 1) * unit for _ in range(count)}
         return sorted(levels)
@@ -162,7 +187,7 @@ class FullVolumes:
                 volume.fill_inodes(level)
             filled = volume.free_bytes(), volume.free_inodes()
             status, out, err = self.store.run(*command.arguments)
-            failed = self.judge(name, command, status, err, FULL)
+            failed = self.judge(command, status, out, err, FULL)
             if failed and name in READ_ONLY_COMMANDS:
                 raise Fault(f'{name} only looks, and fails: {err.strip()}')
             # What a program of the container has written before there was no room is the container's.
@@ -172,13 +197,15 @@ class FullVolumes:
             self.store.ok('list')
             volume.empty()
             self.check_works(name, command, failed)
-            del before, out
+            del before
         finally:
             self.end(volume)
         return 'failed' if failed else 'done'
 
-    def judge(self, name, command, status, err, codes):
+    def judge(self, command, status, out, err, codes):
         """@returns whether it failed, as it should"""
+        if command.tells and status in (0, PARTIAL) and command.tells(json.loads(out)):
+            return True
         if status == 0:
             if not command.done():
                 raise Fault('it says that it was done, and it is not')
@@ -227,6 +254,10 @@ class FullVolumes:
                 raise Fault("the container's file is another one")
         if os.path.exists(f'{root}/data/f3'):
             raise Fault('a file that the container has deleted is back')
+        for path, content in COPIES.items():
+            with open(root + path, 'rb') as f:
+                if f.read() != content:
+                    raise Fault(f'{path} of the container is another one')
         with open(f'{root}/data/f7', 'rb') as f:
             if f.read() != b'7-' * (1 + 49_000):
                 raise Fault('a file of the template is another one')

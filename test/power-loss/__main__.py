@@ -4,8 +4,8 @@
     npm run test:power-loss -- --cuts 2000 --file-system xfs
 
 Each cut has a seed, which settles what was going on: a container at work on its root (files of the template are copied up, renamed,
-exchanged, linked, truncated, mapped; SQLite transactions), or a command (import, create, destroy, quota, template remove, gc,
-repair, catalog rebuild, mount, umount). The file system is shut down by its own ioctl, everything is killed, unmounted and mounted again. Then: what was
+exchanged, linked, truncated, mapped, merged with objects; SQLite transactions), or a command (import, create, destroy, quota, template
+remove, gc, repair, catalog rebuild, link, mount, umount). The file system is shut down by its own ioctl, everything is killed, unmounted and mounted again. Then: what was
 fsync'ed, or said to be done by a command, is there whole; names and metadata are those of one moment; no sector holds what nobody
 wrote; `verify` is clean; the command can be run again. What happens between two system calls is up to the scheduler: a seed that failed may
 pass when it is run again, so --repeat runs each of them several times.
@@ -19,7 +19,8 @@ import tempfile
 import time
 import traceback
 
-sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), '../mount/differential'))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path += [os.path.join(HERE, '../mount/differential'), os.path.join(HERE, '../support')]
 
 # pylint: disable=wrong-import-position
 from commands import CommandCut  # noqa: E402

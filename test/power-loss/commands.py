@@ -1,6 +1,7 @@
 """One cut while a command of the command line runs: it was done, or was not begun; and it can be done again."""
 import os
 import random
+import shutil
 import subprocess
 import tarfile
 import time
@@ -16,8 +17,9 @@ GONE_WAIT_S = 60
 class Command:
     """A command, what it needs before, and how to see whether it was done."""
 
-    def __init__(self, arguments, done, before=(), again=None, allowed=(), mounted=False, breaks=False):
+    def __init__(self, arguments, done, before=(), again=None, allowed=(), mounted=False, breaks=False, shares=False):
         self.arguments, self.before, self.done, self.mounted = arguments, before, done, mounted
+        self.shares = shares  # containers have files that are equal to one another's and to the template's
         self.breaks = breaks  # an object, whose content the container keeps in a file of its own
         self.again = again or arguments
         self.allowed = allowed  # codes that say that it was done already
@@ -66,6 +68,41 @@ def break_object(volume, rng):
     return content
 
 
+def can_link(job, volume):
+    found = job.cli(volume, 'link', '--all', '--dry-run')
+    return found['adoptedFiles'] + found['mergedFiles'] > 0
+
+
+def fill_shares(root):
+    """Files that are equal to the template's, to one another, and to those of the next container."""
+    for name in ('page', 'odd', 'large'):
+        shutil.copyfile(f'{root}/usr/a/{name}', f'{root}/data/{name}')
+    for i, size in enumerate((1, 100, 9000, 40_000, 70_001, 600_000)):
+        for name in (f'first{i}', f'second{i}'):
+            with open(f'{root}/data/{name}', 'wb') as f:
+                f.write(template.content(700 + i, 0, 0, size))
+    os.link(f'{root}/data/first2', f'{root}/usr/another-name')
+    os.chown(f'{root}/data/second3', 1000, 5)
+    os.chmod(f'{root}/data/second3', 0o4755)
+    os.setxattr(f'{root}/data/second4', 'user.note', b'of the container')
+    os.utime(f'{root}/data/first4', ns=(10**18, 10**18 + 7))
+    with open(f'{root}/usr/a/middle', 'r+b'):
+        pass  # private now, and equal to the object that it was
+
+
+def check_shares(before, found, since_ns, name):
+    """All is as it was. Only the mtime of a file that was being merged may be that of the merging: docs/merging.md"""
+    if before.keys() != found.keys():
+        raise Failed(f'{name}: names {sorted(before.keys() ^ found.keys())[:5]} came or went')
+    for path, (entry, status, data) in before.items():
+        entry_now, now, data_now = found[path]
+        if (entry, status.st_ino, status.st_nlink, status.st_size, data) != (entry_now, now.st_ino, now.st_nlink, now.st_size, data_now):
+            same = 'with the same' if data == data_now else 'with another'
+            raise Failed(f'{name}: {path} was {entry} {status}, and is {entry_now} {now}, {same} content')
+        if now.st_mtime_ns != status.st_mtime_ns and now.st_mtime_ns < since_ns:
+            raise Failed(f'{name}: {path} has the mtime {now.st_mtime_ns}; it was {status.st_mtime_ns}, and the merging began at {since_ns}')
+
+
 def quota_of(job, volume, name):
     return job.cli(volume, 'quota', name)['sizeBytes']
 
@@ -87,6 +124,8 @@ def commands(job):
         'repair-from-container': Command(['verify', '--repair'], lambda v: True, breaks=True),
         'repair-from-source': Command(['verify', '--repair', '--source', tar], lambda v: True, breaks=True, mounted=True),
         'rebuild': Command(['catalog', 'rebuild'], lambda v: True),
+        'link': Command(['link', '--all'], lambda v: not can_link(job, v), shares=True),
+        'link-mounted': Command(['link', '--all'], lambda v: not can_link(job, v), shares=True, mounted=True),
         'mount': Command(['mount', 'c'], lambda v: True),
         'umount': Command(['umount', 'c'], lambda v: True, mounted=True),
     }
@@ -106,16 +145,21 @@ class CommandCut:
         command = known[self.name]
         volume = job.fresh_volume()
         engine = EngineRoot(job, volume)
-        noise = None
+        noise, self.held = None, None
         try:
             for arguments in command.before:
                 job.cli(volume, *arguments)
-            self.fill(engine, command.mounted, break_object(volume, rng) if command.breaks else None)
+            if command.shares:
+                self.fill_shares(volume, engine, command.mounted)
+            else:
+                self.fill(engine, command.mounted, break_object(volume, rng) if command.breaks else None)
             noise = start_noise(volume, rng)
             done = self.run_and_cut(volume, command)
         finally:
             if noise is not None:
                 end(noise)
+            if self.held is not None:
+                self.held.close()
             end_engines(volume)
             engine.kill()
             volume.umount()
@@ -136,6 +180,37 @@ class CommandCut:
         os.mkdir(f'{engine.path}/data/new')
         if not stays:
             engine.umount()
+
+    def fill_shares(self, volume, engine, stays):
+        """Two containers that have written the same, durably. If `stays`, one is mounted, and somebody reads one of the files."""
+        self.shares = {}
+        for container in ('second', 'c'):
+            if container == 'second':
+                self.job.cli(volume, 'create', container, '--ostemplate', 'base')
+            root = engine if container == 'c' else EngineRoot(self.job, volume, container=container)
+            root.mount()
+            with open(f'{root.path}/usr/a/page', 'r+b') as f:
+                f.write(b'changed')
+            fill_shares(root.path)
+            # Times are those of now as soon as nothing is open for writing.
+            self.shares[container] = walk(root.path)
+            if container != 'c' or not stays:
+                root.umount()
+        if stays:
+            self.held = open(f'{engine.path}/data/first5', 'rb')  # pylint: disable=consider-using-with
+            self.held.read(1)
+        subprocess.run(['sync', '-f', volume.place], check=True)
+        self.since_ns = time.time_ns() - 10**8  # file systems' clocks go by ticks
+
+    def check_all_shares(self, volume):
+        for container, before in self.shares.items():
+            root = EngineRoot(self.job, volume, container=container)
+            try:
+                root.mount()
+                check_shares(before, walk(root.path), self.since_ns, f'{self.name}, {container}')
+                root.umount()
+            finally:
+                root.kill()
 
     def run_and_cut(self, volume, command):
         """@returns whether the command said that it was done"""
@@ -175,6 +250,8 @@ class CommandCut:
                 job.cli(volume, 'catalog', 'rebuild')
             if done or not command.breaks:
                 job.verify(volume)
+            if command.shares:
+                self.check_all_shares(volume)
             if done and not command.done(volume):
                 raise Failed(f'{self.name} said that it was done, and it is not')
             job.cli(volume, *command.again, allowed=command.allowed)
@@ -183,6 +260,8 @@ class CommandCut:
             if self.name in ('mount', 'quota-mounted', 'umount'):
                 job.cli(volume, 'umount', 'c')
             job.verify(volume)
+            if command.shares:
+                self.check_all_shares(volume)
             self.check_roots(volume)
             left = os.listdir(f'{volume.place}/store/staging')
             if self.name.startswith(('import', 'refresh')) and left:

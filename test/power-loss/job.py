@@ -8,6 +8,7 @@ import uuid
 
 import template
 from engine import EngineRoot
+from merge_request import objects_of_template
 from model import walk
 from roots import Failed
 from syscalls import enter_mount_namespace
@@ -26,12 +27,12 @@ class Job:
         self.engine, self.folder = engine, folder
         self.durations = {}  # of commands, as far as it is known
         self.bases = {}
-        self.kind, self.base, self.untouched = None, None, None
+        self.kind, self.base, self.untouched, self.objects = None, None, None, None
 
     def use(self, kind):
         """What the next runs happen on."""
         self.kind = kind
-        self.base, self.untouched = self.bases[kind]
+        self.base, self.untouched, self.objects = self.bases[kind]
 
     def path(self, name):
         return f'{self.folder}/{name}'
@@ -59,17 +60,17 @@ class Job:
         """Images with a template and two containers, from which each run starts."""
         template.build(self.path('template'))
         for kind in kinds:
-            untouched = self.make_base(Volume(kind, f'{folder}/{kind}.img', self.path('base')))
+            found = self.make_base(Volume(kind, f'{folder}/{kind}.img', self.path('base')))
             with open(f'{folder}/{kind}.walk', 'wb') as f:
-                pickle.dump(untouched, f)
+                pickle.dump(found, f)
 
     def load_bases(self, folder, kinds):
         for kind in kinds:
             with open(f'{folder}/{kind}.walk', 'rb') as f:
-                self.bases[kind] = Volume(kind, f'{folder}/{kind}.img', self.path('base')), pickle.load(f)
+                self.bases[kind] = Volume(kind, f'{folder}/{kind}.img', self.path('base')), *pickle.load(f)
 
     def make_base(self, base):
-        """@returns what its root shows"""
+        """@returns what its root shows, and the object of each of the template's contents"""
         base.make()
         base.mount()
         for arguments in (('template', 'import', 'base', self.path('template')), ('create', 'c', '--ostemplate', 'base'), ('create', 'other', '--ostemplate', 'base')):
@@ -87,8 +88,9 @@ class Job:
         engine.umount()
         self.cli(base, 'destroy', 'c')
         self.cli(base, 'create', 'c', '--ostemplate', 'base')
+        objects = {untouched[path[1:]][2]: name for path, name in objects_of_template(self.engine, f'{base.place}/store').items()}
         base.umount()
-        return untouched
+        return untouched, objects
 
     def fresh_volume(self):
         """Another one for each run."""

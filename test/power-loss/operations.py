@@ -7,6 +7,7 @@ import mmap
 import os
 import stat
 
+from merge_request import request_merge
 from model import parent
 from syscalls import AT_FDCWD, AT_SYMLINK_FOLLOW, FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, FALLOC_ZERO_RANGE, RENAME_EXCHANGE, fallocate, linkat, renameat2
 from template import content
@@ -27,6 +28,7 @@ def draw(rng, model, number, planned):
         'write': 14, 'append': 4, 'truncate': 4, 'open_write': 5, 'open_truncate': 3, 'fallocate': 4, 'store': 6, 'create': 7, 'mkdir': 3,
         'symlink': 1, 'mknod': 1, 'rename': 7, 'exchange': 2, 'link': 3, 'unlink': 4, 'rmdir': 1, 'chmod': 4, 'chown': 3, 'setxattr': 3,
         'removexattr': 1, 'tmpfile': 3, 'replace': 4, 'fsync': 8, 'fdatasync': 8, 'fsync_folder': 3, 'rename_folder': 3,
+        'copy': 6, 'merge': 6,
     }
     for _ in range(50):
         kind = rng.choices(list(weights), list(weights.values()))[0]
@@ -76,6 +78,18 @@ def draw_one(rng, model, number, kind, planned):
         if rng.random() < 0.5:
             planned.append({'op': 'fsync_folder', 'path': parent(path)})
         return {'op': 'create', 'path': new, 'mode': 0o644}
+    if kind == 'copy':
+        # What others have, as after an upgrade: it becomes a link, before it is durable or after.
+        source = rng.choice([inode.number for inode in model.inodes if inode.versions and inode.versions[0][1] in model.objects])
+        planned += [{'op': 'fsync', 'path': new}] * (rng.random() < 0.5) + [{'op': 'merge', 'path': new}]
+        planned += [{'op': rng.choice(['fsync', 'fdatasync']), 'path': new}] * (rng.random() < 0.4)
+        return {'op': kind, 'path': new, 'source': source}
+    if kind == 'merge':
+        known = [p for p in files if model.names[p].data in model.objects]
+        # Those of the template are no private files before they are opened for writing.
+        path = rng.choice(known) if known else path
+        planned.append({'op': kind, 'path': path})
+        return {'op': 'open_write', 'path': path}
     if kind == 'rename':
         to = rng.choice([new, new, rng.choice(files)])
         return None if model.names.get(to) is model.names[path] else op | {'to': to}
@@ -173,7 +187,37 @@ def perform(base, model, number, op):
             os.removexattr(path, op['name'])
         case 'tmpfile':
             return make_unnamed(path, number, op)
+        case 'copy':
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+            try:
+                write_all(fd, model.inodes[op['source']].versions[0][1], 0)
+                return {'ino': os.fstat(fd).st_ino}
+            finally:
+                os.close(fd)
+        case 'merge':
+            return {'answer': merge(base, model, op)}
     return {}
+
+
+def merge(base, model, op):
+    """Merges with the object of its content, or with that of another. A story says which answer it wants."""
+    data = model.names[op['path']].data
+    status = os.stat(f'{base}/{op["path"]}')
+    obj = model.objects.get(data) or next(iter(model.objects.values()))
+    try:
+        answer = request_merge(os.path.dirname(os.path.dirname(base)), os.path.basename(base), status, f'/{op["path"]}', obj)
+    except ConnectionError as error:
+        raise OSError(errno.ENOTCONN, str(error)) from error
+    if answer.startswith('failed'):
+        code = next((code for code in CUT_ERRORS if answer == f'failed {os.strerror(code)}'), None)
+        if code is None:
+            raise RuntimeError(f'merging {op["path"]}: {answer}')
+        raise OSError(code, answer)
+    if answer.split(' ')[0] in ('merged', 'kept') and data not in model.objects:
+        raise RuntimeError(f'{op["path"]} was merged with what it is not equal to')
+    if 'answer' in op and answer.split(' ')[0] != op['answer']:
+        raise RuntimeError(f'merging {op["path"]}: {answer}, and not {op["answer"]}')
+    return answer
 
 
 def with_fd(path, flags, use):
@@ -227,9 +271,9 @@ def apply(model, number, op, result):
         loose['counts'].add(inode.number)
     kind = op['op']
     model.recent = op.get('to', path)
-    if kind in ('create', 'mkdir', 'mknod', 'symlink', 'tmpfile'):
-        types = {'create': stat.S_IFREG, 'tmpfile': stat.S_IFREG, 'mkdir': stat.S_IFDIR, 'mknod': stat.S_IFIFO, 'symlink': stat.S_IFLNK}
-        mode = {'symlink': 0o777, 'tmpfile': 0o600}.get(kind, op.get('mode'))
+    if kind in ('create', 'mkdir', 'mknod', 'symlink', 'tmpfile', 'copy'):
+        types = {'create': stat.S_IFREG, 'copy': stat.S_IFREG, 'tmpfile': stat.S_IFREG, 'mkdir': stat.S_IFDIR, 'mknod': stat.S_IFIFO, 'symlink': stat.S_IFLNK}
+        mode = {'symlink': 0o777, 'tmpfile': 0o600, 'copy': 0o644}.get(kind, op.get('mode'))
         data = b'' if types[kind] == stat.S_IFREG else None
         made = model.add(path, (types[kind], mode, 0, 0, (), 'target' if kind == 'symlink' else None, 0), data, number)
         made.ino = result.get('ino')
@@ -237,6 +281,8 @@ def apply(model, number, op, result):
             made.versions.append((number, content(NEW_FILE, number, 0, op['length'])))
             if op['sync']:
                 sync_data(made, number)
+        if kind == 'copy':
+            made.versions.append((number, model.inodes[op['source']].versions[0][1]))
         folder.names_touched = number
         loose['undressed'].add(path)
     elif kind in ('write', 'store', 'truncate', 'open_truncate', 'fallocate'):

@@ -187,7 +187,7 @@ class RootCut:
 
     def new_model(self):
         model = initial(self.job.untouched)
-        model.recent = None
+        model.recent, model.objects = None, self.job.objects
         return model
 
     def execute(self):

@@ -17,15 +17,17 @@ import os
 import random
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 
 PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+sys.path.append(f'{PROJECT}/test/support')
+
+# pylint: disable=wrong-import-position
+from merge_request import objects_of_template, request_merge  # noqa: E402
+
 FOLDERS = ('/usr/m', '/var/m', '/var/m/sub')
 NAMES = 'abcdefgh'
 LARGE = 1_500_000
@@ -89,44 +91,11 @@ class Store:
 
     def objects(self):
         """Object of each path of the template."""
-        tree = os.path.join(self.path, 'trees', os.listdir(os.path.join(self.path, 'trees'))[0])
-        found = {}
-        for line in subprocess.run([self.engine, 'dump', tree], capture_output=True, text=True, check=True).stdout.splitlines():
-            fields = line.split(' ')
-            if fields[10].startswith('object='):
-                found[fields[0]] = fields[10][len('object='):]
-        return found
+        return objects_of_template(self.engine, self.path)
 
     def worker(self):
         with open(os.path.join(self.path, 'run/c1/engine'), encoding='utf8') as file:
             return int(next(line.split()[1] for line in file if line.startswith('worker ')))
-
-    def merge(self, budget, ino, size, mtime_ns, obj, path):
-        """The engine's answer; asked again after the worker was killed, and until a large file is done."""
-        fields = ['merge', f'budget={budget}', f'{ino} {size} {mtime_ns // 10**9}.{mtime_ns % 10**9:09d} {obj} {path}']
-        body = b''.join(os.fsencode(field) + b'\0' for field in fields)
-        for _ in range(10_000):
-            try:
-                with socket.socket(socket.AF_UNIX) as connection:
-                    connection.settimeout(60)
-                    connection.connect(os.path.join(self.path, 'run/c1/control'))
-                    connection.sendall(struct.pack('<I', len(body)) + body)
-                    reply = b''
-                    while len(reply) < 4 or len(reply) < 4 + struct.unpack('<I', reply[:4])[0]:
-                        piece = connection.recv(65536)
-                        if not piece:
-                            raise ConnectionError
-                        reply += piece
-            except ConnectionError:
-                time.sleep(0.002)
-                continue
-            fields = reply[4:-1].split(b'\0')
-            if fields[0] != b'ok':
-                raise Wrong(f'merge answers {fields}')
-            answer = fields[1].decode().split('=', 1)[1]
-            if not answer.startswith('more'):
-                return answer
-        raise Wrong('merging does not end')
 
 
 class Run:
@@ -320,7 +289,10 @@ class Run:
             obj = self.pool[min(others, key=lambda other: (len(other) != len(content), self.random.random()))]
         if status.st_size == 0:
             return
-        answer = self.store.merge(self.random.choice((0, 1000, 100_000)), status.st_ino, status.st_size, status.st_mtime_ns, obj, path)
+        try:
+            answer = request_merge(self.store.path, 'c1', status, path, obj, budget=self.random.choice((0, 1000, 100_000)))
+        except RuntimeError as error:
+            raise Wrong(str(error)) from error
         word = answer.split(' ')[0]
         if obj != right and word in ('merged', 'kept'):
             raise Wrong(f'{path} was merged with another content')
