@@ -59,6 +59,11 @@ programs | ccache       | the cache of a compiler on a root
 bench | fuse-overlayfs  | peer in the benchmarks
 bench | unionfs-fuse    | peer in the benchmarks
 bench | libfuse2        | below the peer on the npm package fuse-native
+bench | jdupes          | finds equal files, in the benchmarks of merging
+bench | rmlint          | the same
+bench | duperemove      | the same
+bench | xfsprogs        | mkfs.xfs for the volume on which those merge
+bench | fio             | the load of a container that is merged
 bench | e2fsprogs       | mkfs.ext4 for the volume that everything is measured on
 bench | rsync           | makes roots that are not copy-on-write what they were
 bench | git             | program that is measured on roots

@@ -6,6 +6,7 @@ import { cxxBuild } from './cxx-build.js';
 import { DATA } from './data.js';
 import { engineMemory } from './engine-memory.js';
 import { git } from './git.js';
+import { merge, mergeFound, mergeLoad } from './merge.js';
 import { METADATA } from './metadata.js';
 import { npmCi } from './npm-ci.js';
 import { pageCache } from './page-cache.js';
@@ -28,5 +29,5 @@ export const SCENARIOS: readonly Scenario[] = [
   ...WORK,
   pageCache, engineMemory,
   containers, ...SIZES,
-  ...STORE,
+  ...STORE, merge, mergeFound, mergeLoad,
 ];

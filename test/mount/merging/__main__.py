@@ -9,6 +9,8 @@ stat(2) says of each file must be what it was.
 
 What a descriptor or a mapping shows: outside of shared paths always the file's content of now; below one (/usr) that, or what
 it showed when it was opened, as with files of the template (docs/merging.md).
+
+    npm run test:merging -- --fleet      containers that each install the same: fleet.py
 """
 
 import argparse
@@ -26,6 +28,7 @@ PROJECT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.pat
 sys.path.append(f'{PROJECT}/test/support')
 
 # pylint: disable=wrong-import-position
+import fleet  # noqa: E402
 from merge_request import objects_of_template, request_merge  # noqa: E402
 
 FOLDERS = ('/usr/m', '/var/m', '/var/m/sub')
@@ -364,8 +367,11 @@ def main():
     parser.add_argument('--kill-every', type=float, default=0.5, metavar='SECONDS', help='0: never')
     parser.add_argument('--remount-every', type=int, default=2_000, metavar='STEPS')
     parser.add_argument('--break', action='store_true', dest='spoil', help='changes a file behind the back of the model: that must be noticed')
+    fleet.add_options(parser)
     options = parser.parse_args()
-    folder = tempfile.mkdtemp(prefix='templatefs-merging-')
+    folder = tempfile.mkdtemp(prefix='templatefs-merging-', dir=options.folder)
+    if options.fleet:
+        return fleet.main(options, folder)
     store = Store(folder)
     run = Run(store, options.seed)
     killer = Killer(store, options.kill_every)

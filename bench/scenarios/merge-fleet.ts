@@ -1,0 +1,160 @@
+import { mkdir, rm, statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { StorePaths } from '../../src/core/store-paths.js';
+import { mountEngine } from '../../src/engine/mount-engine.js';
+import { collectGarbage } from '../../src/service/collect-garbage.js';
+import { createContainer } from '../../src/service/create-container.js';
+import { destroyContainer } from '../../src/service/destroy-container.js';
+import { importTemplate } from '../../src/service/import-template.js';
+import { umountContainer } from '../../src/service/umount-container.js';
+import { FINDERS } from '../peers/duplicate-finders.js';
+import { CleanUp } from '../runner/clean-up.js';
+import { makeLoopVolume } from '../runner/loop-volume.js';
+import { runProgram } from '../runner/run-program.js';
+import { downloadPackages, installScript, sandbox } from './apt-install.js';
+import type { RunContext } from './scenario.js';
+
+const PACKAGES = { quick: 'php-cli', full: 'g++' };
+const CONTAINERS = { quick: 3, full: 10 };
+const VOLUME_BYTES = { quick: 3 * 1024 ** 3, full: 12 * 1024 ** 3 };
+const TEMPLATE = 'debian';
+
+/**
+ * Containers after each has upgraded itself, on a volume of their own: XFS, because what it is compared with can let files share blocks
+ * only there. What the upgrade wrote is kept as folders, so that each run begins with the same files: in private areas for templatefs,
+ * in folders for the others.
+ */
+export class MergeFleet {
+  readonly #cleanUp = new CleanUp();
+  readonly #changes: string[] = [];
+  readonly #volume: string;
+  readonly #context: RunContext;
+  readonly paths: StorePaths;
+  readonly names: readonly string[];
+
+  private constructor(context: RunContext, volume: string) {
+    this.#context = context;
+    this.#volume = volume;
+    this.paths = new StorePaths(join(volume, 'store'));
+    const count = CONTAINERS[context.quick ? 'quick' : 'full'];
+    this.names = Array.from({ length: count }, (_, number) => `c${number}`);
+  }
+
+  static async make(context: RunContext): Promise<MergeFleet> {
+    const { input, quick, signal } = context;
+    const folder = join(input.places.scratch, 'merging');
+    await mkdir(folder);
+    const cleanUp = new CleanUp();
+    const volume = await makeLoopVolume(folder, VOLUME_BYTES[quick ? 'quick' : 'full'], cleanUp, signal, 'xfs');
+    const fleet = new MergeFleet(context, volume.path);
+    fleet.#cleanUp.add('remove the volume', async () => {
+      const problems = await cleanUp.run();
+      if (problems.length > 0) throw new Error(problems.join('; '));
+      await rm(folder, { recursive: true });
+    });
+    try {
+      await fleet.#upgrade();
+    } catch (error) {
+      await fleet.end();
+      throw error;
+    }
+    return fleet;
+  }
+
+  async end(): Promise<void> {
+    await this.#forgetContainers();
+    const problems = await this.#cleanUp.run();
+    if (problems.length > 0) throw new Error(problems.join('; '));
+  }
+
+  root(name: string): string {
+    return join(this.paths.store, 'root', name);
+  }
+
+  /** Each container upgrades itself; what it wrote is copied away. */
+  async #upgrade(): Promise<void> {
+    const { input, quick, signal } = this.#context;
+    const packages = await downloadPackages(this.#context, PACKAGES[quick ? 'quick' : 'full']);
+    input.places.say(`Installing ${PACKAGES[quick ? 'quick' : 'full']} in ${this.names.length} containers`);
+    await importTemplate({ paths: this.paths, signal }, { name: TEMPLATE, source: input.tar ?? (await input.unpacked()) });
+    for (const name of this.names) {
+      await this.#makeContainer(name);
+      await runProgram('bwrap', [...sandbox(this.root(name), packages), '--', 'sh', '-ec', installScript], { signal, env: { LC_ALL: 'C' } });
+      await this.#unmount(name);
+      const changes = join(this.#volume, 'changes', name);
+      await mkdir(changes, { recursive: true });
+      // Files with content of their own: links have no blocks.
+      const script = 'cd "$1" && find . -type f -size +0 -printf "%b %P\\0" | sed -z -n "/^0 /d; s/^[0-9]* //p" | xargs -0 cp --parents --preserve=mode,ownership,timestamps -t "$2"';
+      await runProgram('sh', ['-ec', script, 'sh', join(this.paths.privateArea(name), 'root'), changes], { signal });
+      this.#changes.push(changes);
+    }
+    await this.#forgetContainers();
+  }
+
+  async #makeContainer(name: string): Promise<void> {
+    const { signal } = this.#context;
+    await createContainer({ paths: this.paths, signal }, { name, template: TEMPLATE });
+    await mkdir(this.root(name), { recursive: true });
+    await mountEngine({ paths: this.paths, container: name, mountpoint: this.root(name), signal });
+  }
+
+  async #unmount(name: string): Promise<void> {
+    await umountContainer({ paths: this.paths }, { name });
+  }
+
+  async #forgetContainers(): Promise<void> {
+    for (const name of this.names) await destroyContainer({ paths: this.paths }, { name, force: true }).catch(() => undefined);
+  }
+
+  /** The same files anew, none of which shares anything, on the disk and in the page cache. */
+  async prepare(): Promise<void> {
+    const { peer, signal } = this.#context;
+    await rm(this.#folders, { recursive: true, force: true });
+    await this.#forgetContainers();
+    await collectGarbage({ paths: this.paths, signal }, {});
+    await rm(this.paths.linkCaches, { recursive: true, force: true });
+    if (peer.name === 'templatefs') for (const name of this.names) await this.#makeContainer(name);
+    for (const [index, changes] of this.#changes.entries()) {
+      const target = peer.name === 'templatefs' ? this.root(this.names[index] ?? '') : join(this.#folders, String(index));
+      await mkdir(target, { recursive: true });
+      await runProgram('cp', ['-dpR', '--reflink=never', `${changes}/.`, target], { signal });
+    }
+    await this.sync();
+  }
+
+  get #folders(): string {
+    return join(this.#volume, 'folders');
+  }
+
+  async sync(): Promise<void> {
+    await runProgram('sync', ['--file-system', this.#volume]);
+  }
+
+  async usedBytes(): Promise<number> {
+    await this.sync();
+    const { blocks, bfree, bsize } = await statfs(this.#volume);
+    return (blocks - bfree) * bsize;
+  }
+
+  /** What finds and merges equal files of all of them; commands that run one after the other. */
+  commands(): readonly (readonly string[])[] {
+    const { peer, checkout, input } = this.#context;
+    if (peer.name === 'templatefs') return [[process.execPath, join(checkout, 'bin/templatefs'), '--store', this.paths.store, '--quiet', 'link', '--all']];
+    const finder = FINDERS.find(({ name }) => name === peer.name);
+    if (finder === undefined) throw new Error(`${peer.name} does not merge`);
+    return finder.commands(this.#folders, join(input.places.scratch, `${peer.name}.state`));
+  }
+
+  /** Nothing of an earlier run is known. */
+  async forget(): Promise<void> {
+    const { peer, input } = this.#context;
+    await rm(join(input.places.scratch, `${peer.name}.state`), { force: true });
+  }
+
+  /** For another slot. */
+  for(context: RunContext): MergeFleet {
+    const other = new MergeFleet(context, this.#volume);
+    other.#changes.push(...this.#changes);
+    return other;
+  }
+}
