@@ -111,7 +111,7 @@ export class MergeFleet {
     const { peer, signal } = this.#context;
     await rm(this.#folders, { recursive: true, force: true });
     await this.#forgetContainers();
-    await collectGarbage({ paths: this.paths, signal }, {});
+    await collectGarbage({ paths: this.paths, signal }, { dryRun: false });
     await rm(this.paths.linkCaches, { recursive: true, force: true });
     if (peer.name === 'templatefs') for (const name of this.names) await this.#makeContainer(name);
     for (const [index, changes] of this.#changes.entries()) {

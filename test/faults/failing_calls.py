@@ -20,7 +20,7 @@ CALLS = ('fsync', 'fdatasync', 'syncfs', 'rename', 'renameat2', 'link', 'unlink'
 ERRORS = ('EIO', 'ENOSPC')
 PARTIAL = 3  # docs/cli.md
 # Of the engine that link starts: what makes a link of a file.
-OF_MERGING = ('setxattr', 'fsetxattr', 'fallocate', 'utimensat', 'fcntl', 'pread64', 'openat')
+OF_MERGING = ('setxattr', 'lsetxattr', 'fsetxattr', 'fallocate', 'utimensat')
 # A call that is tried again and again, and others after it: no command has so many.
 MOST = 400
 

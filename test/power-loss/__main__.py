@@ -69,6 +69,7 @@ def parse():
     parser.add_argument('--repeat', type=int, default=1, help='how often each seed is run')
     parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='cuts at a time')
     parser.add_argument('--only', choices=['roots', 'commands'], help='only such cuts')
+    parser.add_argument('--command', help='only cuts of this command')
     parser.add_argument('--stories', action='store_true', help='in place of cuts at random: what those have found, each in the same way every time')
     parser.add_argument('--break', dest='broken', metavar='OPERATION', choices=['fsync', 'fdatasync', 'fsync_folder'], help='this is said to be done and is not: does the test find it?')
     parser.add_argument('--keep-going', action='store_true', help='goes on after a loss')
@@ -154,8 +155,8 @@ def run_one(options, job, seed):
     if options.stories:
         names, cuts = list(STORIES), list(CUTS)
         return run_cut(options, job, seed, Story(job, names[seed // len(kinds) % len(names)], cuts[seed // len(kinds) // len(names)]))
-    is_command = options.only == 'commands' or options.only is None and seed % COMMANDS_OF_ROOTS == 0
-    return run_cut(options, job, seed, CommandCut(job, seed) if is_command else RootCut(job, seed))
+    is_command = options.command or options.only == 'commands' or options.only is None and seed % COMMANDS_OF_ROOTS == 0
+    return run_cut(options, job, seed, CommandCut(job, seed, options.command) if is_command else RootCut(job, seed))
 
 
 def run_cut(options, job, seed, cut):

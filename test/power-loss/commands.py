@@ -134,14 +134,14 @@ def commands(job):
 class CommandCut:
     """One run; `execute` returns None or raises Failed."""
 
-    def __init__(self, job, seed):
-        self.job, self.seed = job, seed
+    def __init__(self, job, seed, name=None):
+        self.job, self.seed, self.name = job, seed, name
         self.rng = random.Random(seed)
 
     def execute(self):
         job, rng = self.job, self.rng
         known = commands(job)
-        self.name = rng.choice(list(known))
+        self.name = self.name or rng.choice(list(known))
         command = known[self.name]
         volume = job.fresh_volume()
         engine = EngineRoot(job, volume)
