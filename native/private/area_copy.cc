@@ -185,6 +185,8 @@ Result<void> AreaCopy::copy_regular(Place from, Place to, const HostStat& stat, 
         info = TRY(decode_node_info(xattr.value));
         // It has a name in inodes/ exactly if it was found there; a power loss may have come between the name and the flag.
         info.indexed = indexed;
+        // The content that it has kept for those that have it open stays where it is.
+        info.whole = false;
         const EncodedNodeInfo encoded = encode(info);
         xattr.value.assign(encoded.view().begin(), encoded.view().end());
     }
@@ -219,6 +221,7 @@ Result<void> AreaCopy::copy_late_contents() {
             NodeInfo now = TRY(decode_node_info(xattr.value));
             if (!now.is_link()) continue;
             now.indexed = late.info.indexed;
+            now.whole = false;
             const EncodedNodeInfo encoded = encode(now);
             for (Xattr& own : late.xattrs)
                 if (own.name == kNodeXattr) own.value.assign(encoded.view().begin(), encoded.view().end());

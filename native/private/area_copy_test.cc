@@ -325,6 +325,33 @@ TEST_CASE("a broken node xattr ends a copy, which says where") {
     CHECK(copy.place() == "root/a/b");
 }
 
+TEST_CASE("a link that keeps its content for those that have it open is a link like others in a copy") {
+    if (!is_root()) return;
+    Area area;
+    (void)area.open();
+    area.folder.write(area.at("root/kept"), std::string(5000, 'x'));
+    NodeInfo link = own(kIno);
+    link.kind = NodeInfo::Kind::Link;
+    link.object = {object_hash(5), 0, 5000};
+    link.whole = true;
+    link.ctime = timespec{1'000'000'000, 5};
+    put_info(area.folder, area.at("root/kept"), link);
+    PrivateArea opened = area.open();
+    UniqueFd to = area.target();
+    AreaCopy copy(opened, to.get());
+    REQUIRE(copy.copy_entries().error_code() == 0);
+    const NodeInfo copied = *read_node_info({to.get(), "root/kept"}).take();
+    CHECK(copied.is_link());
+    // Else the first write there would take the copy's holes for content.
+    CHECK_FALSE(copied.whole);
+    CHECK(copied.ctime.has_value());
+    CHECK(host_stat({to.get(), "root/kept"}).take().stx_blocks == 0);
+    area.folder.make_folders("unpacked");
+    REQUIRE(unpack(area, "unpacked", packed(area, area.at(""))) == 0);
+    UniqueFd unpacked = open_at(area.folder.fd(), "unpacked", O_RDONLY | O_DIRECTORY).take();
+    CHECK_FALSE(read_node_info({unpacked.get(), "root/kept"}).take()->whole);
+}
+
 TEST_CASE("content that is copied late and has become a link meanwhile is a link in the copy") {
     if (!is_root()) return;
     Area area;

@@ -151,6 +151,7 @@ Result<void> AreaPack::pack_inode(Place place, const HostStat& stat, bool indexe
             NodeInfo info = TRY(decode_node_info(value));
             if (info.is_link()) has_content = false;
             info.indexed = indexed;
+            info.whole = false;  // the stream has no content of a link
             encoded = encode(info);
             value = encoded.view();
         }

@@ -172,8 +172,11 @@ export class AreaStreamReader {
 /** docs/formats/private-area.md */
 function parseNode(value: Buffer): AreaNode {
   const kind = (['own', 'link', 'partial'] as const)[value.length >= 24 ? value.readUInt8(1) : 3];
-  if (kind === undefined || value.readUInt8(0) !== 1 || value.length !== (kind === 'own' ? 24 : 48)) throw refused('a node xattr is none');
+  if (kind === undefined || value.readUInt8(0) !== 1) throw refused('a node xattr is none');
   const flags = value.readUInt16LE(2);
+  // A link that was merged has its ctime behind the rest.
+  const hasCtime = kind === 'link' && (flags & 8) !== 0;
+  if (value.length !== (kind === 'own' ? 24 : hasCtime ? 56 : 48)) throw refused('a node xattr is none');
   return {
     kind,
     indexed: (flags & 1) !== 0,
