@@ -114,6 +114,7 @@ std::string ControlServer::answer(std::string_view body, int fd) {
     if (verb == "quota") return quota(std::span(fields).subspan(1));
     if (verb == "broken") return broken(std::span(fields).subspan(1), fd);
     if (verb == "sound") return sound(std::span(fields).subspan(1));
+    if (verb == "trace") return trace(fields.size() == 2 ? fields[1] : "");
     // The private area stays as it is meanwhile.
     if (verb == "merge" && frozen_ms() >= 0) return error_frame("BUSY", "another command has it frozen");
     if (verb == "merge") return answer_merge(root_, std::span(fields).subspan(1));
@@ -251,6 +252,17 @@ std::string ControlServer::status() {
         if (count != 0) frame.field(std::string("op.") + std::string(info.name), count);
     }
     return frame.take();
+}
+
+std::string ControlServer::trace(std::string_view what) {
+    if (what == "begin") {
+        root_.begin_trace();
+        return FrameWriter().field("ok").take();
+    }
+    if (what != "end") return error_frame("USAGE", "trace begin|end");
+    auto whole = root_.end_trace();
+    if (!whole.ok()) return error_frame("FAILED", std::strerror(whole.error_code()));
+    return FrameWriter().field("ok").field("whole", whole.value() ? "yes" : "no").take();
 }
 
 std::string ControlServer::freeze(std::string_view seconds, int fd) {

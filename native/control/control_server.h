@@ -50,6 +50,7 @@ private:
     std::string status();
     std::string quota(std::span<const std::string_view> changes);
     std::string stop(bool force, int fd);
+    std::string trace(std::string_view what);
     std::string freeze(std::string_view seconds, int fd);
     std::string broken(std::span<const std::string_view> objects, int fd);
     std::string sound(std::span<const std::string_view> objects);

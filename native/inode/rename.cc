@@ -100,6 +100,7 @@ Result<void> Root::rename(Folder& from, std::string_view old_name, Folder& to, s
         renamed = note_renamed(intent);
     }
     end_step(intent, renamed.ok());
+    if (source_is_dir || target_is_dir) trace_.forget_folders();
     TRY(std::move(renamed));
 
     const int64_t arrives = source_is_dir ? 1 : 0;

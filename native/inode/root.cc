@@ -68,6 +68,7 @@ uint32_t Root::content_flags(const NodeInfo& info) const {
 
 Result<void> Root::recover() {
     TRY(clear_staging());
+    forget_trace();
     start_usage();
     start_changes();
     Node* root = TRY(nodes_.create(kRootNodeid, 1));
@@ -319,6 +320,11 @@ Result<Node*> Root::note_entry(Node& parent, std::string_view name, const HostSt
 }
 
 Result<Child> Root::child(Folder& folder, std::string_view name) {
+    if (trace_.is_on()) trace_name(folder, name);
+    return find_child(folder, name);
+}
+
+Result<Child> Root::find_child(Folder& folder, std::string_view name) {
     Child found;
     if (folder.origin) {
         auto position = tree_.find(folder.tree, name);

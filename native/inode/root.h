@@ -16,6 +16,7 @@
 #include "inode/dir_cache.h"
 #include "inode/node_table.h"
 #include "inode/open_files.h"
+#include "inode/trace.h"
 #include "inode/usage.h"
 #include "private/area.h"
 #include "private/host.h"
@@ -167,6 +168,8 @@ public:
     Result<Folder> private_folder(uint64_t nodeid);
     // ENOENT when there is no such name.
     Result<Child> child(Folder& folder, std::string_view name);
+    // The same for a listing, which tells of the name alone.
+    Result<Child> find_child(Folder& folder, std::string_view name);
     // The same by position in the tree folder, where no private entry hides it.
     Result<Child> tree_child(Folder& folder, uint32_t position);
     Result<PinnedPlace> place(Node& node);
@@ -278,6 +281,13 @@ public:
     // The container has changed metadata of that file.
     void note_ctime(Node& node);
 
+    // ---- what is read: docs/installer.md, "Replays"
+    void begin_trace() { trace_.begin(); }
+    bool is_traced() const { return trace_.is_on(); }
+    // Writes it to the file `trace` of the private area. false: there is none, or not all of it.
+    Result<bool> end_trace();
+    void trace_list(const Folder& folder);
+
     // ---- quotas: docs/quotas.md
     Usage& usage() { return usage_; }
     // What is used, after a look at all files that were written to lately. Between requests.
@@ -332,6 +342,9 @@ private:
     Result<void> give_back_content(Node& node, MergeAnswer& answer);
     void release_own_backing(Node& node);
     uint32_t adopted_flag(const NodeInfo& info) const;
+    Result<std::string> traced_path(uint64_t nodeid);
+    void trace_name(const Folder& folder, std::string_view name);
+    void forget_trace();
     uint32_t content_flags(const NodeInfo& info) const;
     // Somebody may change the content from here on.
     void end_comparison(const Node& node) {
@@ -446,6 +459,7 @@ private:
         uint64_t offset = 0;
     };
     Comparing comparing_;
+    Trace trace_;
     std::vector<NodeIndex> shared_folders_;  // sorted
     std::optional<bool> zero_devices_;       // once it was tried
 };

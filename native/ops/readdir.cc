@@ -60,7 +60,8 @@ public:
 
     // Adds a name with what it leads to; the look-up counts only once there is room for it.
     Result<void> add_file(std::string_view name, const File& file, const HostStat* known, uint64_t offset) {
-        if (!plus_) {
+        // Under a trace the kernel learns the names alone: whoever wants to know more of a file has to look it up.
+        if (!plus_ || op_.root.is_traced()) {
             add(name, file.ino(), file.type(), offset, nullptr);
             return {};
         }
@@ -99,7 +100,7 @@ Result<bool> list_tree(Operation& op, Folder& folder, uint64_t& offset, Listing&
         offset = kFirstTreeOffset + position;
         if (folder.dir && folder.dir->overridden[at]) {
             std::string name(entry.name);
-            auto found = op.root.child(folder, name);
+            auto found = op.root.find_child(folder, name);
             if (!found.ok()) {
                 if (found.error_code() == ENOENT) continue;  // a whiteout
                 return found.error();
@@ -134,7 +135,7 @@ Result<void> list_private(Operation& op, Folder& folder, uint64_t offset, Listin
             at += entry->d_reclen;
             if (name != "." && name != ".." && !(folder.origin && op.root.tree().find(folder.tree, name).ok())) {
                 if (!listing.has_room(name)) return {};
-                auto found = op.root.child(folder, name);
+                auto found = op.root.find_child(folder, name);
                 if (found.ok()) {
                     const auto next = to_offset(static_cast<uint64_t>(entry->d_off));
                     TRY(listing.add_file(name, found.value().file, &found.value().stat, next));
@@ -152,6 +153,7 @@ Result<void> list(Operation& op, bool plus) {
     auto in = TRY(op.arguments().take<fuse_read_in>());
     File file = TRY(op.root.file(op.node()));
     Folder folder = TRY(op.root.folder_of(file));
+    op.root.trace_list(folder);
     Listing listing(op, in.size, plus);
     uint64_t offset = in.offset;
     auto result = [&]() -> Result<void> {

@@ -336,6 +336,7 @@ TEST_CASE("a link that keeps its content for those that have it open is a link l
     link.whole = true;
     link.ctime = timespec{1'000'000'000, 5};
     put_info(area.folder, area.at("root/kept"), link);
+    area.folder.write(area.at("inos"), std::to_string(kIno + 9) + " " + std::to_string(kIno + 9) + " boot\n");
     PrivateArea opened = area.open();
     UniqueFd to = area.target();
     AreaCopy copy(opened, to.get());
