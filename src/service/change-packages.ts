@@ -2,7 +2,9 @@ import { appsOf, withApps, type InstalledApp } from '../catalog/apps-of-containe
 import { formatContainerFile, readContainerFile } from '../catalog/container-file.js';
 import { HeldLocks } from '../catalog/lock.js';
 import { TemplatefsError } from '../core/errors.js';
+import { beginTrace } from '../engine/trace.js';
 import type { ContainerPrograms, FetchedPackage, InstalledPackage, PackageChange, PackageHost, PackagePlan, PackageRequest, PackageSource } from '../packages/package-manager.js';
+import { replaysOf } from '../packages/replay-cache.js';
 import { writeFileDurably } from '../store/write-file-durably.js';
 import type { TemplateDefinition } from '../templates/definition.js';
 import { lock, openForWriting, type ServiceContext } from './context.js';
@@ -13,8 +15,11 @@ import { runHooks, type HookOperation, type HookPlace, type HookTime } from './p
 import { packagePrograms } from './package-programs.js';
 import { appDefinition, containerDefinitions, packageSource, type ContainerDefinitions } from './package-source.js';
 import { PackageTransaction } from './package-transaction.js';
+import { replayKeyOf } from './replay-key.js';
+import { recordTransaction, replayTransaction, waitForTurn } from './replay-transaction.js';
+import { transactionSnapshot } from './settle-transactions.js';
 import { shareWritten, type SharedFiles } from './share-written.js';
-import { enterContainer, leaveContainer } from './use-container.js';
+import { enterContainer, hostnameOf, leaveContainer, type EnteredContainer } from './use-container.js';
 
 /*
  * Installs, updates and removes packages of one container; docs/installer.md has the whole picture. In short:
@@ -25,7 +30,9 @@ import { enterContainer, leaveContainer } from './use-container.js';
  *   4. a transaction begins: whatever happens from here on, it is undone as a whole, or done
  *   5. the container's package manager does it, in the sandbox, without network; hooks before and after
  *   6. the transaction ends: one write of the catalog
- *   7. what was written is shared with whoever has the same
+ *   7. what was written is shared with whoever has the same, and kept to be replayed in containers that are in the same state
+ *
+ * In such a container a replay stands in place of 3 and 5 to 7.
  */
 
 /** Metadata that were checked so lately are used without asking the mirrors. */
@@ -49,6 +56,8 @@ export interface ChangePackagesOptions {
   readonly refresh?: boolean;
   /** One of several at once: no progress bar of its own. */
   readonly oneOfMany?: boolean;
+  /** false: the package manager does it, also if another container in the same state had the same done. */
+  readonly replay?: boolean;
 }
 
 /** What `install` and its like answer. */
@@ -65,6 +74,8 @@ export interface ChangedPackages {
   readonly addedBytes: number;
   /** Content of the container that is shared since. */
   readonly linkedBytes: number;
+  /** Another container in the same state had the same done before, and this one got what was written there. */
+  readonly replayed: boolean;
   readonly seconds: number;
   /** Seconds of each step. */
   readonly timings: Readonly<Record<string, number>>;
@@ -208,6 +219,11 @@ async function shareOrTell({ context, options, definitions }: Work, root: string
   }
 }
 
+/** What programs ask of a root that was mounted for them is noted, so that it is known in which other containers they would do the same. */
+async function traceIfAlone({ context, options }: Work, { wasStopped }: EnteredContainer): Promise<void> {
+  if (wasStopped && options.replay !== false) await beginTrace(context.paths, options.container);
+}
+
 async function prepare(context: ServiceContext, options: ChangePackagesOptions): Promise<Work> {
   const definitions = await (async () => {
     using opened = await openForWriting(context);
@@ -246,15 +262,17 @@ export async function changePackages(context: ServiceContext, options: ChangePac
   locks.hold(await lock(context, { name: `packages-${name}`, what: `the packages of container ${name}`, mode: 'exclusive' }));
   const result = (packages: readonly PackageChange[], rest: Partial<ChangedPackages> = {}): ChangedPackages => ({
     name, operation: options.operation, transaction: null, templates: apps.map((definition) => definition.name), packages,
-    downloadBytes: 0, addedBytes: 0, linkedBytes: 0, seconds: timer.seconds, timings: timer.steps, dryRun: options.dryRun === true, ...rest,
+    downloadBytes: 0, addedBytes: 0, linkedBytes: 0, replayed: false, seconds: timer.seconds, timings: timer.steps, dryRun: options.dryRun === true, ...rest,
   });
   try {
     if (options.operation !== 'remove') {
       await timer.time('metadata', () => definitions.driver.refresh(host, source, { maxAgeMs: options.refresh === true ? 0 : METADATA_MAX_AGE_MS }));
     }
-    const entered = await timer.time('mount', () => enterContainer(context, name));
+    let entered = await timer.time('mount', () => enterContainer(context, name));
     let transaction: PackageTransaction | undefined;
+    let endTurn: (() => void) | undefined;
     try {
+      await traceIfAlone(work, entered);
       const programs = packagePrograms({ name, root: entered.root, ids: entered.ids, environment: definitions.os.environment, ...(context.signal !== undefined && { signal: context.signal }) });
       const place: HookPlace = { container: name, root: entered.root, privateArea: context.paths.privateArea(name), programs };
       const request = await requestOf(work, place);
@@ -262,16 +280,37 @@ export async function changePackages(context: ServiceContext, options: ChangePac
       const plan = isEmpty ? { changes: [], downloads: [] } : await timer.time('plan', () => planWithNews(work, host, programs, request));
       const downloadBytes = plan.downloads.filter((file) => !host.cache.has(file)).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       if (options.dryRun === true || isDone(plan, options)) return result(plan.changes, { downloadBytes });
-      const fetched = await timer.time('download', () => fetchPackages(host, plan.downloads));
       const { operation, packages = [], groups = [], files = [] } = options;
       const templates = apps.map((definition) => definition.name);
-      const begun = await timer.time('snapshot', () => PackageTransaction.begin(context, { container: name, operation, request: { templates, packages, groups, files } }));
-      transaction = begun;
+      const begin = (): Promise<PackageTransaction> => timer.time('snapshot', () => PackageTransaction.begin(context, { container: name, operation, request: { templates, packages, groups, files } }));
+      const key = entered.wasStopped && options.replay !== false ? replayKeyOf(context, { container: name, definitions, operation: hookOperation(operation), hooks: hookDefinitions(work, hookOperation(operation)), request, plan }) : undefined;
+      if (key !== undefined && replaysOf(context.paths, key).length === 0) endTurn = await waitForTurn(key);
+      if (key !== undefined && replaysOf(context.paths, key).length > 0) {
+        entered.use.release();
+        await timer.time('mount', () => leaveContainer(context, name));
+        const begun = (transaction = await begin());
+        const replayed = await timer.time('replay', () => replayTransaction(context, name, key));
+        if (replayed !== undefined) {
+          await recordApps(work);
+          await timer.time('commit', () => begun.commit(plan.changes));
+          transaction = undefined;
+          return result(plan.changes, { transaction: begun.id, ...replayed, replayed: true, seconds: timer.seconds });
+        }
+        entered = await timer.time('mount', () => enterContainer(context, name));
+        await traceIfAlone(work, entered);
+      }
+      const fetched = await timer.time('download', () => fetchPackages(host, plan.downloads));
+      const begun = (transaction ??= await begin());
       await carryOut(work, place, host, request, plan, fetched);
       await recordApps(work);
       const written = await timer.time('commit', () => begun.commit(plan.changes));
       transaction = undefined;
-      const shared = await timer.time('share', () => shareOrTell(work, entered.root, written));
+      const { root } = entered;
+      const shared = await timer.time('share', () => shareOrTell(work, root, written));
+      if (key !== undefined) {
+        const rules = { secretPaths: definitions.driver.secretPaths, names: [...new Set([name, hostnameOf(name)])] };
+        await timer.time('record', () => recordTransaction(context, { container: name, key, snapshot: `${name}@${transactionSnapshot(begun.id)}`, entered, rules, linkedBytes: shared.linkedBytes }));
+      }
       return result(plan.changes, { transaction: begun.id, downloadBytes, ...shared, seconds: timer.seconds });
     } catch (error) {
       // Whoever uses the root of a stopped container must have let go of it before it is put back.
@@ -282,6 +321,7 @@ export async function changePackages(context: ServiceContext, options: ChangePac
       }
       throw error;
     } finally {
+      endTurn?.();
       entered.use.release();
       await leaveContainer(context, name);
     }

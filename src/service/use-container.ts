@@ -1,7 +1,10 @@
-import { existsSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { HeldLocks, type HeldLock } from '../catalog/lock.js';
 import { TemplatefsError } from '../core/errors.js';
 import type { IdMaps } from '../core/id-map.js';
+import type { StorePaths } from '../core/store-paths.js';
 import { lock, openForWriting, type ServiceContext } from './context.js';
 import { lockSubject } from './find-record.js';
 import { holdContainer } from './hold-container.js';
@@ -13,6 +16,15 @@ export interface EnteredContainer {
   readonly root: string;
   readonly use: HeldLock;
   readonly ids: IdMaps | null;
+  /** It was mounted for this caller. */
+  readonly wasStopped: boolean;
+  /** As long as {@link enteredBy} says the same, nobody else has entered it since. */
+  readonly mark: string;
+}
+
+/** Who was the last to enter a mounted container. */
+export function enteredBy(paths: StorePaths, name: string): string {
+  return readFileSync(join(paths.run(name), 'entered'), 'utf8');
 }
 
 /** A host name made of a container's name, which may hold characters that a host name may not. */
@@ -25,8 +37,10 @@ export async function enterContainer(context: ServiceContext, name: string, opti
   using _held = await holdContainer(context, name);
   const use = await lock(context, { name: `use-${name}`, what: `container ${name}`, mode: 'shared' });
   try {
-    const { root, ids } = await mountLocked(context, { name, temporary: true, ...options });
-    return { root, use, ids };
+    const { root, ids, already } = await mountLocked(context, { name, temporary: true, ...options });
+    const mark = randomBytes(8).toString('hex');
+    writeFileSync(join(context.paths.run(name), 'entered'), mark, { mode: 0o600 });
+    return { root, use, ids, wasStopped: !already, mark };
   } catch (error) {
     use.release();
     throw error;

@@ -15,17 +15,18 @@ interface PackageOptions {
   readonly withDependants?: boolean;
   readonly dryRun?: boolean;
   readonly refresh?: boolean;
+  readonly replay?: boolean;
   readonly all?: boolean;
   readonly jobs?: string;
 }
 
 function changesText(changed: ChangedPackages): string {
-  const { name, packages, dryRun, downloadBytes, addedBytes, linkedBytes, seconds, transaction, templates } = changed;
+  const { name, packages, dryRun, downloadBytes, addedBytes, linkedBytes, seconds, transaction, templates, replayed } = changed;
   if (packages.length === 0) return templates.length > 0 && !dryRun && transaction !== null ? `${name}: done, no package changed\n` : `${name}: nothing to do\n`;
   const lines = packages.map(({ action, name: packageName, from, to }) => `  ${action} ${packageName} ${[from, to].filter((version) => version !== null).join(' -> ')}`);
   const summary = dryRun
     ? `${name}: would change ${packages.length} packages, download ${formatSize(downloadBytes)}`
-    : `${name}: changed ${packages.length} packages in ${seconds} s; new in the store: ${formatSize(addedBytes)}, shared: ${formatSize(linkedBytes)} (transaction ${transaction ?? 0})`;
+    : `${name}: changed ${packages.length} packages in ${seconds} s${replayed ? ', as in a container before' : ''}; new in the store: ${formatSize(addedBytes)}, shared: ${formatSize(linkedBytes)} (transaction ${transaction ?? 0})`;
   return `${summary}\n${lines.join('\n')}\n`;
 }
 
@@ -65,6 +66,7 @@ async function change(session: Session, operation: ChangeOperation, words: reado
     withDependants: options.withDependants === true,
     dryRun: options.dryRun === true,
     refresh: options.refresh === true,
+    replay: options.replay !== false,
   };
   const [only] = containers;
   if (containers.length === 1 && only !== undefined && options.all !== true) {
@@ -91,6 +93,7 @@ function changeCommand(host: CommandHost, operation: ChangeOperation, descriptio
     .option('--dry-run', 'show what would be done')
     .option('--all', 'in all containers')
     .option('--jobs <n>', 'containers at once')
+    .option('--no-replay', 'let the package manager do it, also if another container in the same state had the same done')
     .addHelpText('after', examples(...lines));
   if (operation !== 'localinstall') {
     command.option('-p, --package <name>', 'a package of the distribution (again for more)', collect);
