@@ -11,6 +11,7 @@
 
 #include "base/failure.h"
 #include "control/version.h"
+#include "enter/enter_command.h"
 #include "mount/helper.h"
 #include "mount/mount_container.h"
 #include "private/settings.h"
@@ -127,7 +128,7 @@ struct Verb {
 constexpr Verb kVerbs[] = {
     {"mount", run_mount_command}, {"scan", run_scan},     {"resident", run_resident},
     {"dump", run_dump},           {"syncfs", run_syncfs}, {"area", run_area},
-    {"userns", run_userns_command}, {"resume", run_resume_command},
+    {"userns", run_userns_command}, {"resume", run_resume_command}, {"enter", run_enter},
 };
 
 int run(int argc, char** argv) {

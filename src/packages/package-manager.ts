@@ -65,10 +65,16 @@ export interface ContainerAnswer {
 
 export { INPUT_FOLDER } from '../sandbox/stage-arguments.js';
 
-/** In the environment of every command: `none` in a container that does not run, where scripts must start no services. */
+/** A folder of the container in memory, for the time of one command: make it, use it, leave it. native/enter/container_mounts.cc has the name, too. */
+export const WORK_FOLDER = '/run/templatefs-work';
+
+/** In the environment of every command: `none` in a container that does not run, where scripts must start no services; else `running`. */
 export const SERVICES_VARIABLE = 'TEMPLATEFS_SERVICES';
 
-/** Runs programs of one container in the sandbox, without network. All that they leave running is ended with them. */
+/**
+ * Runs programs of one container: in the sandbox, without network, where all that they leave running is ended with them; or in the namespaces
+ * of a container that runs, where services go on.
+ */
 export interface ContainerPrograms {
   run(command: ContainerCommand): Promise<ContainerAnswer>;
 }
@@ -174,6 +180,12 @@ export interface PackageManagerDriver {
     source: PackageSource,
     work: { readonly request: PackageRequest; readonly plan: PackagePlan; readonly fetched: readonly FetchedPackage[] },
   ): Promise<void>;
+  /**
+   * Of these files, those whose content no package has brought: made by a script, or changed by one.
+   *
+   * @throws PACKAGE_MANAGER_FAILED
+   */
+  unowned(programs: ContainerPrograms, paths: readonly string[]): Promise<string[]>;
   /** The packages of `source` that a newer version is there for, by the container's own rules. */
   outdated(host: PackageHost, programs: ContainerPrograms, source: PackageSource): Promise<PackageChange[]>;
 }

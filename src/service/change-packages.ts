@@ -5,6 +5,7 @@ import { TemplatefsError } from '../core/errors.js';
 import { beginTrace } from '../engine/trace.js';
 import type { ContainerPrograms, FetchedPackage, InstalledPackage, PackageChange, PackageHost, PackagePlan, PackageRequest, PackageSource } from '../packages/package-manager.js';
 import { replaysOf } from '../packages/replay-cache.js';
+import { findFirstProcess } from '../sandbox/find-first-process.js';
 import { writeFileDurably } from '../store/write-file-durably.js';
 import type { TemplateDefinition } from '../templates/definition.js';
 import { lock, openForWriting, type ServiceContext } from './context.js';
@@ -126,7 +127,7 @@ function removable(work: Work, installed: readonly InstalledPackage[]): string[]
   return [...new Set(apps.flatMap(namesOf).map(bareName))].filter((name) => there.has(name) && !kept.has(name));
 }
 
-async function requestOf(work: Work, place: HookPlace): Promise<PackageRequest> {
+async function requestOf(work: Work, programs: ContainerPrograms): Promise<PackageRequest> {
   const { options, apps, definitions } = work;
   const { packages = [], groups = [], files = [] } = options;
   switch (options.operation) {
@@ -136,7 +137,7 @@ async function requestOf(work: Work, place: HookPlace): Promise<PackageRequest> 
     case 'update':
       return { kind: 'update', packages: [...new Set([...apps.flatMap(namesOf), ...packages])] };
     case 'remove': {
-      const names = apps.length === 0 ? [] : removable(work, await definitions.driver.installed(place.programs));
+      const names = apps.length === 0 ? [] : removable(work, await definitions.driver.installed(programs));
       return { kind: 'remove', packages: [...new Set([...names, ...packages])], withDependants: options.withDependants === true };
     }
   }
@@ -273,9 +274,14 @@ export async function changePackages(context: ServiceContext, options: ChangePac
     let endTurn: (() => void) | undefined;
     try {
       await traceIfAlone(work, entered);
-      const programs = packagePrograms({ name, root: entered.root, ids: entered.ids, environment: definitions.os.environment, ...(context.signal !== undefined && { signal: context.signal }) });
-      const place: HookPlace = { container: name, root: entered.root, privateArea: context.paths.privateArea(name), programs };
-      const request = await requestOf(work, place);
+      const about = { name, root: entered.root, ids: entered.ids, environment: definitions.os.environment, ...(context.signal !== undefined && { signal: context.signal }) };
+      const running = await findFirstProcess(entered.root);
+      // What only looks is kept from the container's network and services in any case.
+      const programs = packagePrograms(about);
+      const place: HookPlace = {
+        container: name, root: entered.root, privateArea: context.paths.privateArea(name), programs: running === undefined ? programs : packagePrograms({ ...about, running }),
+      };
+      const request = await requestOf(work, programs);
       const isEmpty = request.kind === 'remove' && request.packages.length === 0;
       const plan = isEmpty ? { changes: [], downloads: [] } : await timer.time('plan', () => planWithNews(work, host, programs, request));
       const downloadBytes = plan.downloads.filter((file) => !host.cache.has(file)).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);

@@ -2,14 +2,13 @@ import { appsOf } from '../catalog/apps-of-container.js';
 import { readContainerFile } from '../catalog/container-file.js';
 import type { TemplateRecord } from '../catalog/records.js';
 import { TemplatefsError } from '../core/errors.js';
-import { remakeCommands, REMOVE_SECRETS } from '../packages/secrets.js';
 import { importFolder } from '../store/import-folder.js';
 import { addTemplate, type AddedTemplate, type ImportedTree } from './add-template.js';
 import { changePackages } from './change-packages.js';
 import { openForReading, type ServiceContext } from './context.js';
 import { findTemplate } from './find-record.js';
 import { importOptions } from './import-options.js';
-import { withPackageSession } from './package-session.js';
+import { settleSecrets } from './settle-secrets.js';
 import type { TemplateApps } from './template-apps.js';
 import { withTemporaryContainer } from './temporary-container.js';
 import { enterContainer, leaveContainer } from './use-container.js';
@@ -39,15 +38,6 @@ function checkFree(context: ServiceContext, name: string, refresh: boolean): voi
   throw new TemplatefsError('TEMPLATE_EXISTS', `there is a template ${name} already`, { hint: 'make a new version of it with --refresh' });
 }
 
-/** Removes what containers must not share. @returns the commands that make it anew */
-async function removeSecrets(context: ServiceContext, container: string): Promise<string[]> {
-  return withPackageSession(context, container, async ({ definitions, programs }) => {
-    const answer = await programs.run({ script: REMOVE_SECRETS, arguments: definitions.driver.secretPaths });
-    if (answer.status !== 0) throw new TemplatefsError('PACKAGE_MANAGER_FAILED', `secrets cannot be removed from ${container}: ${answer.errors}`, { hint: 'look at what the packages have put there' });
-    return remakeCommands(answer.output.split('\n'));
-  });
-}
-
 async function importRoot(context: ServiceContext, container: string): Promise<ImportedTree> {
   const { root, use } = await enterContainer(context, container);
   try {
@@ -71,7 +61,7 @@ export async function createAppTemplate(context: ServiceContext, options: Create
   checkFree(context, name, refresh);
   return withTemporaryContainer(context, options.template, async (container) => {
     await changePackages(context, { container, operation: 'install', templates: options.apps });
-    const remake = await removeSecrets(context, container);
+    const remake = await settleSecrets(context, container, name);
     const file = readContainerFile(context.paths.containerFile(container));
     const added: TemplateApps = { base: base.name, baseTree: base.tree, apps: file === undefined ? [] : appsOf(file), remake };
     const recorded = base.definition === null ? { name: base.name } : (JSON.parse(base.definition) as Record<string, unknown>);

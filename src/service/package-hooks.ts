@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
-import type { ContainerPrograms } from '../packages/package-manager.js';
+import { WORK_FOLDER, type ContainerPrograms } from '../packages/package-manager.js';
 import type { ScriptName, TemplateDefinition } from '../templates/definition.js';
 import type { ServiceContext } from './context.js';
 
@@ -63,7 +63,7 @@ async function runInContainer(context: ServiceContext, definition: TemplateDefin
   const text = readFileSync(file, 'utf8');
   const { onLog } = context;
   const answer = await place.programs.run({
-    script: 'file=/run/templatefs-script; umask 077; printf %s "$1" > $file; chmod 0700 $file; exec $file',
+    script: `mkdir -p ${WORK_FOLDER}; umask 077; printf %s "$1" > ${WORK_FOLDER}/script; chmod 0700 ${WORK_FOLDER}/script; exec ${WORK_FOLDER}/script`,
     arguments: [text],
     environment: environmentOf(definition, place, false),
     ...(onLog !== undefined && { onLine: onLog }),

@@ -4,6 +4,7 @@ import { TemplatefsError } from '../core/errors.js';
 import type { IdMaps } from '../core/id-map.js';
 import { findEngine } from '../engine/engine-binary.js';
 import { SERVICES_VARIABLE, type ContainerAnswer, type ContainerCommand, type ContainerPrograms } from '../packages/package-manager.js';
+import { runInRunning } from '../sandbox/run-in-running.js';
 import { runInSandbox } from '../sandbox/run-in-sandbox.js';
 import { hostnameOf } from './use-container.js';
 
@@ -17,6 +18,8 @@ export interface ProgramsOptions {
   readonly root: string;
   readonly ids: IdMaps | null;
   readonly environment: Readonly<Record<string, string>>;
+  /** The first process of a container that runs: programs run in its namespaces. Left out: in the sandbox. */
+  readonly running?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -49,9 +52,37 @@ class Lines extends Writable {
   }
 }
 
-/** Programs of a container whose root is mounted, in the sandbox without network. */
+/** Programs of a container whose root is mounted. */
 export function packagePrograms(options: ProgramsOptions): ContainerPrograms {
   return { run: (command) => runScript(options, command) };
+}
+
+interface Started {
+  readonly stdout: Writable;
+  readonly stderr: Writable;
+  readonly signal: AbortSignal;
+}
+
+async function start({ name, root, ids, running, environment }: ProgramsOptions, command: ContainerCommand, { stdout, stderr, signal }: Started): Promise<number> {
+  const words = ['/bin/sh', '-c', command.script, 'sh', ...(command.arguments ?? [])] as const;
+  const env = { [SERVICES_VARIABLE]: running === undefined ? 'none' : 'running', ...environment, ...command.environment };
+  const input = command.input === undefined ? {} : { input: command.input };
+  if (running !== undefined) {
+    const [program, ...rest] = words;
+    return runInRunning({ engine: await findEngine(), root, pid: running, command: [program, ...rest], env, stdout, stderr, signal, ...input });
+  }
+  return runInSandbox({
+    root,
+    hostname: hostnameOf(name),
+    command: words,
+    network: false,
+    env,
+    stdio: { stdout, stderr },
+    leftRunning: 'kill',
+    signal,
+    ...input,
+    ...(ids !== null && { userNamespace: { engine: await findEngine(), ids } }),
+  });
 }
 
 async function runScript(options: ProgramsOptions, command: ContainerCommand): Promise<ContainerAnswer> {
@@ -78,18 +109,7 @@ async function runScript(options: ProgramsOptions, command: ContainerCommand): P
   });
   let status: number;
   try {
-    status = await runInSandbox({
-      root: options.root,
-      hostname: hostnameOf(options.name),
-      command: ['/bin/sh', '-c', command.script, 'sh', ...(command.arguments ?? [])],
-      network: false,
-      env: { [SERVICES_VARIABLE]: 'none', ...options.environment, ...command.environment },
-      stdio: { stdout, stderr },
-      leftRunning: 'kill',
-      signal,
-      ...(command.input !== undefined && { input: command.input }),
-      ...(options.ids !== null && { userNamespace: { engine: await findEngine(), ids: options.ids } }),
-    });
+    status = await start(options, command, { stdout, stderr, signal });
   } catch (error) {
     if (!flood.signal.aborted) throw error;
     throw new TemplatefsError('PACKAGE_MANAGER_FAILED', `a program of container ${options.name} wrote more than ${OUTPUT_LIMIT_BYTES >> 20} MiB`, { hint: 'look at what its package scripts do' });

@@ -40,6 +40,9 @@ export interface PutBackOptions {
   readonly paths?: ReadonlySet<string>;
 }
 
+/** Covered in the sandbox by private mounts, as they are in most running containers. Nobody installs anything there. */
+const COVERED = /^\/(dev|proc|run|tmp)(\/|$)/;
+
 function statusOf(root: string, path: string): Stats | undefined {
   return lstatSync(Buffer.concat([Buffer.from(root), Buffer.from(path, 'latin1')]), { throwIfNoEntry: false });
 }
@@ -60,7 +63,7 @@ async function putBack(context: ServiceContext, options: PutBackOptions, changes
     const programs = packagePrograms({ name: options.container, root: options.root, ids: options.ids, environment: {} });
     const answer = await programs.run({ script: PUT_BACK, input: before.root });
     if (answer.status !== 0) {
-      throw new TemplatefsError('FAILED', `${options.container} could not be put back while it is mounted: ${answer.errors.split('\n').at(-1) ?? ''}`, {
+      throw new TemplatefsError('FAILED', `${options.container} could not be put back while it is mounted: ${answer.errors.split('\n')[0] ?? ''}`, {
         hint: `stop it and unmount it (templatefs umount ${options.container}); the next command then puts it back`,
       });
     }
@@ -74,7 +77,7 @@ async function putBack(context: ServiceContext, options: PutBackOptions, changes
 export async function putBackMounted(context: ServiceContext, catalog: Catalog, options: PutBackOptions): Promise<number> {
   const snapshot = `${options.container}@${options.id}`;
   const all = changedPaths(await fingerprints(context, snapshot), await fingerprints(context, options.container));
-  const changes = options.paths === undefined ? all : all.filter(([path]) => options.paths?.has(path) === true);
+  const changes = all.filter(([path]) => !COVERED.test(path) && options.paths?.has(path) !== false);
   if (changes.length > 0) {
     const clone = temporaryName();
     await cloneLocked(context, catalog, { from: snapshot, name: clone });

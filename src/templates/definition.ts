@@ -1,4 +1,5 @@
 import type { SharedPaths } from '../core/shared-paths.js';
+import type { SecretRule } from './secret-rules.js';
 
 export type TemplateKind = 'os' | 'extra-os' | 'app';
 
@@ -61,6 +62,8 @@ export interface TemplateDefinition {
   readonly environment: Readonly<Record<string, string>>;
   /** Absolute paths. */
   readonly scripts: Readonly<Partial<Record<ScriptName, string>>>;
+  /** What becomes of secrets when a template is made of a container; later ones count before earlier ones. */
+  readonly secrets: readonly SecretRule[];
   readonly summary: string;
   readonly description: string;
   /** Folders whose files are shared while they are open; undefined: what the store says. */

@@ -5,9 +5,10 @@ import { CACHE_SCRIPTS, PACKAGE_MANAGERS, TRANSACTION_SCRIPTS } from './definiti
 import type { PackageManager, PackageStages, Repository, ScriptName, TemplateKind } from './definition.js';
 import { badDefinition, listLines, readDefinitionText, readOptionalText, singleLine } from './definition-text.js';
 import type { NumberedLine } from './definition-text.js';
+import { readSecretRule, type SecretRule } from './secret-rules.js';
 import type { UrlMap } from './url-map.js';
 
-const COMMON_FILES = ['packages', 'repositories', 'mirrorlist', 'keys', 'environment', 'summary', 'description'];
+const COMMON_FILES = ['packages', 'repositories', 'mirrorlist', 'keys', 'environment', 'secrets', 'summary', 'description'];
 const STAGE_FILES = ['packages_0', 'packages_1'];
 const ROOT_FILES = ['shared_paths'];
 const OS_FILES = ['package_manager', 'distribution', 'osrelease', 'upgradable_versions'];
@@ -36,6 +37,7 @@ export interface DefinitionFiles {
   readonly environment: Readonly<Record<string, string>> | undefined;
   readonly scripts: Readonly<Partial<Record<ScriptName, string>>>;
   readonly sharedPaths: SharedPaths | undefined;
+  readonly secrets: readonly SecretRule[];
   readonly summary: string | undefined;
   readonly description: string | undefined;
 }
@@ -187,6 +189,7 @@ export async function readDefinitionFiles(folder: string, kind: TemplateKind, ur
     environment: environmentText === undefined ? undefined : readEnvironment(environmentText, at('environment')),
     scripts,
     sharedPaths: sharedText === undefined ? undefined : readSharedPaths(sharedText, at('shared_paths')),
+    secrets: await lines('secrets', readSecretRule),
     summary: await single('summary', /^.{1,200}$/u),
     description: (await readOptionalText(at('description')))?.trim(),
   };

@@ -9,7 +9,7 @@ import { describe, expect, it } from 'vitest';
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Lowest first; folders of one tier do not include one another. */
-const NATIVE_TIERS = [['base'], ['wire', 'tree'], ['private'], ['inode'], ['ops'], ['session', 'control'], ['tools', 'mount']];
+const NATIVE_TIERS = [['base'], ['wire', 'tree'], ['private'], ['inode'], ['ops'], ['session', 'control'], ['tools', 'mount'], ['enter']];
 /** They include everything and are in no released program. */
 const ABOVE_ALL = ['testing', 'fuzz'];
 /** session starts the control server's thread, which answers from what session holds. */

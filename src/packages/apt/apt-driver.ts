@@ -4,6 +4,7 @@ import { TemplatefsError } from '../../core/errors.js';
 import type { Repository } from '../../templates/definition.js';
 import {
   INPUT_FOLDER,
+  WORK_FOLDER,
   type ContainerAnswer,
   type ContainerPrograms,
   type InstalledPackage,
@@ -26,13 +27,10 @@ import { PackageIndex, reachable, type IndexedPackage } from './package-index.js
  * sources.list, lists and archives are neither used nor changed.
  */
 
-/** What apt writes itself, in the sandbox's own /run. */
-const WORK = '/run/templatefs-work';
-
 const CONFIGURATION = `Dir::Etc::sourcelist "${INPUT_FOLDER}/sources.list";
 Dir::Etc::sourceparts "/dev/null";
 Dir::State::lists "${INPUT_FOLDER}/lists/";
-Dir::Cache "${WORK}/";
+Dir::Cache "${WORK_FOLDER}/";
 Dir::Cache::archives "archives/";
 Dir::Cache::pkgcache "";
 Dir::Cache::srcpkgcache "";
@@ -49,7 +47,7 @@ Dpkg::Options { "--force-confdef"; "--force-confold"; "--force-unsafe-io"; };
 const PREPARE = `set -e
 umask 022
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true APT_LISTCHANGES_FRONTEND=none
-mkdir -p ${WORK}/archives/partial
+mkdir -p ${WORK_FOLDER}/archives/partial
 apt() { apt-get -c ${INPUT_FOLDER}/apt.conf "$@"; }
 `;
 
@@ -67,7 +65,7 @@ apt --simulate --auto-remove remove "$@"
  */
 const APPLY = `${PREPARE}
 for package in ${INPUT_FOLDER}/packages/*.deb; do
-  [ ! -e "$package" ] || ln -s "$package" ${WORK}/archives/
+  [ ! -e "$package" ] || ln -s "$package" ${WORK_FOLDER}/archives/
 done
 policy=/usr/sbin/policy-rc.d
 if [ "$TEMPLATEFS_SERVICES" = none ] && [ ! -e $policy ] && [ ! -L $policy ]; then
@@ -82,6 +80,17 @@ exit $status
 
 const QUERY = `export LC_ALL=C
 exec dpkg-query --show --showformat '\${db:Status-Status} \${Package} \${Version} \${Architecture}\\n'
+`;
+
+/** A changed file has a 5 in the third column. Lists of packages may have names from before /bin became a link. */
+const QUERY_UNOWNED = `export LC_ALL=C
+cd ${WORK_FOLDER} 2>/dev/null || { mkdir -p ${WORK_FOLDER} && cd ${WORK_FOLDER}; } || exit
+cat /var/lib/dpkg/info/*.list > listed || exit
+dpkg --verify > verified
+for path in "$@"; do
+  if grep -qxF -e "$path" -e "\${path#/usr}" listed && ! grep '^..5' verified | grep -qF -e " $path"; then continue; fi
+  printf '%s\\0' "$path"
+done
 `;
 
 const QUERY_FILES = `export LC_ALL=C
@@ -281,6 +290,12 @@ export const aptDriver: PackageManagerDriver = {
   refresh: (host, source, { maxAgeMs }) => refreshApt(host, source, maxAgeMs),
   installed,
   plan,
+
+  async unowned(programs, paths) {
+    const answer = await programs.run({ script: QUERY_UNOWNED, arguments: paths });
+    if (answer.status !== 0) throw failure('dpkg', answer);
+    return answer.output.split('\0').filter((path) => paths.includes(path));
+  },
 
   async apply(host, programs, source, { request, plan: planned, fetched }) {
     using opened = openMetadata(host, source);

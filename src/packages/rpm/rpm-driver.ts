@@ -4,6 +4,7 @@ import { TemplatefsError } from '../../core/errors.js';
 import { findExecutable } from '../../sandbox/find-executable.js';
 import {
   INPUT_FOLDER,
+  WORK_FOLDER,
   type ContainerPrograms,
   type FetchedPackage,
   type InstalledPackage,
@@ -28,6 +29,17 @@ import { PACKAGE_NAME, type RpmProposal, type RpmStep, type RpmTool } from './rp
 
 const QUERY = `export LC_ALL=C.UTF-8
 exec rpm \${TEMPLATEFS_ROOT:+--root "$TEMPLATEFS_ROOT"} -qa --queryformat '%{NAME} %{EPOCHNUM} %{VERSION} %{RELEASE} %{ARCH}\\n'
+`;
+
+/** A changed file has a 5 in the third column. */
+const QUERY_UNOWNED = `export LC_ALL=C.UTF-8
+mkdir -p ${WORK_FOLDER} && cd ${WORK_FOLDER} || exit
+rpm -qal > listed || exit
+rpm -Va --nodeps --noscripts > verified
+for path in "$@"; do
+  if grep -qxF -e "$path" listed && ! grep '^..5' verified | grep -qF -e " $path"; then continue; fi
+  printf '%s\\0' "$path"
+done
 `;
 
 /** [epoch:]version-release, an epoch of 0 left out. */
@@ -140,7 +152,7 @@ export function rpmDriver(tool: RpmTool): PackageManagerDriver {
     name: tool.name,
     secretPaths: [
       '/etc/machine-id', '/var/lib/dbus/machine-id', '/var/lib/systemd/random-seed', '/var/lib/systemd/credential.secret',
-      '/etc/ssh/ssh_host_*', '/etc/pki/tls/private/*', '/etc/rndc.key', '/var/lib/zypp/AnonymousUniqueId', '/etc/zypp/credentials.d/*',
+      '/etc/ssh/ssh_host_*', '/etc/pki/tls/private/**', '/etc/rndc.key', '/var/lib/zypp/AnonymousUniqueId', '/etc/zypp/credentials.d/**',
     ],
     refresh: (host, source, { maxAgeMs }) => refreshRpm(host, source, maxAgeMs),
     installed,
@@ -177,6 +189,12 @@ export function rpmDriver(tool: RpmTool): PackageManagerDriver {
         },
       });
       if (answer.status !== 0) throw tool.failure(tool.name, answer);
+    },
+
+    async unowned(programs, paths) {
+      const answer = await programs.run({ script: QUERY_UNOWNED, arguments: paths });
+      if (answer.status !== 0) throw tool.failure('rpm', answer);
+      return answer.output.split('\0').filter((path) => paths.includes(path));
     },
 
     async outdated(host, programs, source): Promise<PackageChange[]> {

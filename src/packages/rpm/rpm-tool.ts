@@ -8,8 +8,8 @@ import type { ContainerAnswer, ContainerCommand, PackageChange, PackageRequest }
  * and what `files` of their step says. TEMPLATEFS_ROOT is empty, or the root to be bootstrapped by the host's package manager.
  */
 
-/** What a package manager writes that nobody needs afterwards: in the sandbox's own /run. */
-export const WORK_FOLDER = '/run/templatefs-work';
+/** What a package manager writes that nobody needs afterwards goes there. */
+export { WORK_FOLDER } from '../package-manager.js';
 
 export interface RpmStep extends Pick<ContainerCommand, 'script' | 'arguments'> {
   /** Small files to put into INPUT_FOLDER, by name. */

@@ -8,7 +8,7 @@ import { aptErrors, archiveName, listName, parseSimulation } from '../../../src/
 import { relationNames } from '../../../src/packages/apt/control-paragraphs.js';
 import { PackageIndex, PackageIndexWriter, reachable } from '../../../src/packages/apt/package-index.js';
 import { parseReleaseFile } from '../../../src/packages/apt/release-file.js';
-import { isSecretPath, remakeCommands, SECRET_PATHS } from '../../../src/packages/secrets.js';
+import { isSecretPath, SECRET_PATHS, secretRule } from '../../../src/packages/secrets.js';
 import { changedPaths } from '../../../src/service/area-fingerprint.js';
 
 const REPOSITORY = { uri: 'http://deb.example/debian', suite: 'bookworm', components: ['main'] };
@@ -142,9 +142,20 @@ describe('secrets', () => {
     expect(['/etc/ssh/sshd_config', '/etc/machine-id.d', '/usr/bin/ssh-keygen', '/srv/etc/machine-id'].some((path) => isSecretPath(path, SECRET_PATHS))).toBe(false);
   });
 
-  it('are made anew by the command for what was removed', () => {
-    expect(remakeCommands(['/etc/ssh/ssh_host_rsa_key', '/etc/ssh/ssh_host_rsa_key.pub'])).toEqual(['ssh-keygen -A']);
-    expect(remakeCommands(['/var/lib/dbus/machine-id'])).toEqual([]);
+  it('become what definitions say, else what is known; of the rest nobody has said', () => {
+    const rules = [
+      { pattern: '/var/lib/data/**', action: 'keep' },
+      { pattern: '/var/lib/data/key*', action: 'remake', command: 'make-key' },
+      { pattern: '/var/log/own', action: 'remove' },
+    ] as const;
+    const actionOf = (path: string): string | undefined => {
+      const rule = secretRule(path, rules, SECRET_PATHS);
+      return rule?.command === undefined ? rule?.action : `${rule.action}: ${rule.command}`;
+    };
+    expect(['/etc/ssh/ssh_host_rsa_key', '/etc/ssh/ssh_host_rsa_key.pub'].map(actionOf)).toEqual(['remake: ssh-keygen -A', 'remake: ssh-keygen -A']);
+    expect(['/var/lib/dbus/machine-id', '/etc/machine-id', '/etc/shadow', '/var/log/apt/term.log'].map(actionOf)).toEqual(['remove', 'empty', 'keep', 'empty']);
+    expect(['/var/lib/data/a/b', '/var/lib/data/key1', '/var/lib/data/key/1', '/var/log/own'].map(actionOf)).toEqual(['keep', 'remake: make-key', 'keep', 'remove']);
+    expect(['/etc/tool.key', '/var/lib/data', '/var/logs'].map(actionOf)).toEqual([undefined, undefined, undefined]);
   });
 });
 

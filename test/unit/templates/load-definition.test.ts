@@ -63,6 +63,7 @@ describe('an OS template', () => {
       'os/default/osrelease': '6.1.0\n',
       'os/default/upgradable_versions': '10\n11\n',
       'os/default/shared_paths': '# comment\n/usr\n/srv/app/\n',
+      'os/default/secrets': '/var/lib/data/** keep\n/etc/tool.key remake umask 077; make-key  > /etc/tool.key\n/etc/key* remove\n',
     });
     await write({ 'os/default/post-cache': '#!/bin/sh\ntrue\n' }, 0o755);
     expect(await load()).toEqual({
@@ -83,6 +84,11 @@ describe('an OS template', () => {
       packages: { minimal: [], base: ['apt'], main: ['ca-certificates', 'procps', 'netbase'] },
       environment: { LC_ALL: 'C.UTF-8', GREETING: 'a = b' },
       scripts: { 'post-cache': join(folder, NAME, 'os/default/post-cache') },
+      secrets: [
+        { pattern: '/var/lib/data/**', action: 'keep' },
+        { pattern: '/etc/tool.key', action: 'remake', command: 'umask 077; make-key  > /etc/tool.key' },
+        { pattern: '/etc/key*', action: 'remove' },
+      ],
       summary: 'A summary',
       description: 'Two\nlines',
       osRelease: '6.1.0',
@@ -133,6 +139,9 @@ describe('a definition that is wrong names file and line', () => {
     ['a variable twice', { 'os/default/environment': 'A=1\nA=2\n' }, 'os/default/environment:2', /twice/],
     ['a shared path that is none', { 'os/default/shared_paths': '/usr\nopt\n' }, 'os/default/shared_paths:2', /opt/],
     ['no shared path', { 'os/default/shared_paths': '#\n' }, 'os/default/shared_paths', /names no path/],
+    ['a secret that leads elsewhere', { 'os/default/secrets': '/etc/../key keep\n' }, 'os/default/secrets:1', /PATH keep/],
+    ['a secret without what becomes of it', { 'os/default/secrets': '/etc/a keep\n/etc/key\n' }, 'os/default/secrets:2', /PATH keep/],
+    ['a secret that is made again by nothing', { 'os/default/secrets': '/etc/key remake\n' }, 'os/default/secrets:1', /PATH keep/],
     ['a release that is none', { 'os/default/upgradable_versions': '11\nbuster\n' }, 'os/default/upgradable_versions:2', /buster/],
     ['Windows line ends', { 'os/default/packages': 'one\r\ntwo\r\n' }, 'os/default/packages:1', /carriage return/],
     ['a NUL byte', { 'os/default/packages': 'one\ntw\0o\n' }, 'os/default/packages:2', /control character/],
