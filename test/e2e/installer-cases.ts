@@ -3,9 +3,10 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { buildDeb, DebRepository } from '../support/deb-repository.js';
+import { ENGINE } from '../support/project.js';
+import { killOperations } from '../support/kill-operations.js';
 import type { PackageContent } from '../support/package-content.js';
-import { CLI } from '../support/project.js';
-import { runOk, runProgram, type Ended } from '../support/run-program.js';
+import { runOk, type Ended } from '../support/run-program.js';
 import type { Scratch } from '../support/scratch.js';
 import { useSigningKeys, type SigningKey } from '../support/signing-key.js';
 import type { TestStore } from '../support/test-store.js';
@@ -247,38 +248,7 @@ export function installerCases(scratch: Scratch, store: TestStore, template: str
     test(`killed at any point it is as before or as after (${KILLS} kills)`, { timeout: (2 + KILLS) * MINUTES }, async () => {
       await store.ok('create', 'k1', '--ostemplate', template);
       const state = async (): Promise<string> => exec('k1', "dpkg-query -W -f '${Package} ${Version} ${Status}\\n' tool tool-data 2>/dev/null; tool; ls /usr/share/tool 2>/dev/null | wc -l; dpkg --audit; dpkg --verify");
-      const operations = [['install', 'k1', 'tool'], ['remove', 'k1', 'tool']];
-      let killed = 0;
-      for (let round = 0; killed < KILLS && round < KILLS * 6; round++) {
-        const isMounted = round % 2 === 1;
-        if (isMounted) await store.mount('k1');
-        for (const operation of operations) {
-          const before = await state();
-          const from = performance.now();
-          // First undisturbed, to know how it ends and how long that takes; then undone, and killed in the midst.
-          await ok(...operation);
-          const tookMs = performance.now() - from;
-          const after = await state();
-          expect(after).not.toBe(before);
-          await ok('rollback', 'k1');
-          expect(await state()).toBe(before);
-          const delayMs = Math.random() * tookMs;
-          const ended = await runProgram(CLI, ['--store', store.path, ...operation], {
-            env, onStart: (child) => setTimeout(() => child.kill('SIGKILL'), delayMs),
-          });
-          if (ended.signal === 'SIGKILL') killed += 1;
-          const found = await state();
-          expect([before, after], `killed after ${Math.round(delayMs)} ms of ${operation.join(' ')}`).toContain(found);
-          if (found !== after) {
-            await ok(...operation);
-            expect(await state()).toBe(after);
-          }
-          if (killed >= KILLS) break;
-        }
-        if (isMounted) await store.ok('umount', 'k1');
-      }
-      expect(killed).toBeGreaterThanOrEqual(KILLS);
-      await store.run(['umount', 'k1']);
+      await killOperations({ store, container: 'k1', env, operations: [['install', 'k1', 'tool'], ['remove', 'k1', 'tool']], kills: KILLS, state });
       await store.ok('destroy', 'k1');
     });
 
@@ -292,8 +262,21 @@ export function installerCases(scratch: Scratch, store: TestStore, template: str
     });
 
     test('a template with an app: containers start with it, and without its secrets', async () => {
-      await ok('template', 'create', template, '--apptemplate', 'tool', '--as', 'with-tool');
-      await ok('create', 'w1', '--ostemplate', 'with-tool');
+      const create = ['template', 'create', template, '--apptemplate', 'tool', '--as', 'with-tool'];
+      const refused = await run('--json', ...create);
+      expect(refused.status).toBe(1);
+      expect(refused.stderr).toMatch(/"BAD_DEFINITION".*\/etc\/tool\.key.*app\/tool\/default\/secrets/s);
+      writeFileSync(join(definitions, template, 'app/tool/default/secrets'), '/etc/tool.key remake umask 077; head -c 32 /dev/urandom > /etc/tool.key\n');
+      await ok(...create);
+      for (const container of ['w1', 'w2']) await ok('create', container, '--ostemplate', 'with-tool');
+      const keyOf = (container: string): Promise<string> => exec(container, 'stat -c "%a %s" /etc/tool.key; sha256sum < /etc/tool.key');
+      const keys = await Promise.all(['w1', 'w2'].map(keyOf));
+      expect(keys[0]).toMatch(/^600 32\n/);
+      expect(keys[0]).not.toBe(keys[1]);
+      const { tree } = (await store.json('template', 'info', 'with-tool')) as { tree: string };
+      const names = await runOk(ENGINE, ['dump', join(store.path, 'trees', tree)]);
+      expect(names).toContain('tool.conf');
+      expect(names).not.toContain('tool.key');
       expect(((await store.json('info', 'w1')) as { apptemplates: string[] }).apptemplates).toEqual([`${template}-tool`]);
       expect(await exec('w1', 'tool')).toBe('tool 1.0');
       expect((await store.json('list') as { name: string }[]).filter(({ name }) => name.startsWith('temporary-'))).toEqual([]);
@@ -310,7 +293,7 @@ export function installerCases(scratch: Scratch, store: TestStore, template: str
     test('leaves no work folder, and all that it made can go', async () => {
       expect(readdirSync(join(store.path, 'cache/work'))).toEqual([]);
       await store.ok('umount', 'i2');
-      for (const container of ['i1', 'i2', 'm1', 'w1']) await store.ok('destroy', container);
+      for (const container of ['i1', 'i2', 'm1', 'w1', 'w2']) await store.ok('destroy', container);
       await store.ok('template', 'remove', 'with-tool');
       await store.expectSound();
     });

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { CLI } from '../support/project.js';
 import { buildSamples, makeRpmDistribution, sampleContent, type RpmDistribution } from '../support/rpm-distribution.js';
 import { buildRpm } from '../support/rpm-repository.js';
-import { runProgram, type RunOptions } from '../support/run-program.js';
+import type { RunOptions } from '../support/run-program.js';
+import { killOperations } from '../support/kill-operations.js';
 import { useScratch } from '../support/scratch.js';
 import { useSigningKeys, type SigningKey } from '../support/signing-key.js';
 import { flipByte } from '../support/store-damage.js';
@@ -102,34 +102,7 @@ describe.each(['dnf', 'zypper'] as const)('%s', { timeout: 5 * MINUTE }, (manage
     await run('create', 'killed', '--ostemplate', distribution.name);
     const state = (): Promise<string> => inContainer('killed', 'rpm -qa --qf "%{NAME} %{VERSION}\\n" "sample*" | sort; rpm -Va | grep -v " /\\(proc\\|dev\\|run\\|tmp\\)$" || true; find /opt /srv /etc/sample.conf -type f -exec cat {} + 2>/dev/null | sha256sum');
     const operations = [['install', 'killed', '-p', 'sample-1', '--refresh'], ['update', 'killed', '--refresh'], ['remove', 'killed', '-p', 'sample']];
-    let kills = 0;
-    for (let round = 0; kills < KILLS && round < KILLS * 6; round++) {
-      if (round % 2 === 1) await run('mount', 'killed');
-      for (const operation of operations) {
-        const before = await state();
-        const from = performance.now();
-        // First undisturbed, to know how it ends and how long that takes; then undone, and killed in the midst.
-        await run(...operation);
-        const tookMs = performance.now() - from;
-        const after = await state();
-        expect(after).not.toBe(before);
-        await run('rollback', 'killed');
-        expect(await state()).toBe(before);
-        const delayMs = Math.random() * tookMs;
-        const ended = await runProgram(CLI, ['--store', store.path, ...operation], { ...options(), onStart: (child) => setTimeout(() => child.kill('SIGKILL'), delayMs) });
-        if (ended.signal === 'SIGKILL') kills += 1;
-        const found = await state();
-        expect([before, after], `killed after ${Math.round(delayMs)} ms of ${operation.join(' ')}`).toContain(found);
-        if (found !== after) {
-          await run(...operation);
-          expect(await state()).toBe(after);
-        }
-        if (kills >= KILLS) break;
-      }
-      if (round % 2 === 1) await run('umount', 'killed');
-    }
-    expect(kills).toBeGreaterThanOrEqual(KILLS);
-    await store.run(['umount', 'killed']);
+    await killOperations({ store, container: 'killed', env: { TEMPLATEFS_TEMPLATES: distribution.definitions }, operations, kills: KILLS, state });
     await run('destroy', 'killed');
   });
 

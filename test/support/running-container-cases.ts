@@ -1,0 +1,113 @@
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { makeMiniDebian } from './mini-debian.js';
+import { RuntimeScripts } from './runtime-scripts.js';
+import { useScratch } from './scratch.js';
+import type { TestStore } from './test-store.js';
+
+/*
+ * Packages of a container that a runtime has started: their scripts run in its own namespaces, so that a service is restarted where
+ * it runs. With runc, and the real apt.
+ */
+
+interface Cases {
+  /** Options of `create`, by names. */
+  readonly containers: Readonly<Record<string, string>>;
+  readonly signals: readonly string[];
+}
+
+const MINUTES = 60_000;
+
+export function runningContainerCases({ containers, signals }: Cases): void {
+  const scratch = useScratch();
+  let store: TestStore;
+  let scripts: RuntimeScripts;
+  let template = '';
+
+  beforeAll(async () => {
+    store = scratch.makeStore();
+    const mini = await makeMiniDebian(scratch, store);
+    template = mini.template;
+    const exported = (which: 'old' | 'new'): string => Object.entries(mini.environment(which)).map(([name, value]) => `${name}='${value}'`).join(' ');
+    scripts = new RuntimeScripts(scratch, store, `
+      export ${exported('old')}
+      with_new() { ${exported('new')} templatefs "$@"; }
+      runc() { command runc --root /run/runc-test "$@"; }
+      inside() { runc exec k1 /bin/sh -c "$1"; }
+      start() {
+        templatefs bundle c1 /srv/c1 -- /bin/sh -c 'while :; do sleep 0.1; done' >&2
+        /srv/c1/mount >&2
+        runc run --detach --bundle /srv/c1 k1 </dev/null >/dev/null 2>&1
+        until_true 'inside true'
+      }
+      # Of the service: its version, its namespaces beside those of the first process, what it may do beside that.
+      service() {
+        inside 'cat /run/toold.version; pid=$(cat /run/toold.pid); for name in mnt pid net ipc uts; do [ "$(readlink /proc/$pid/ns/$name)" = "$(readlink /proc/1/ns/$name)" ] || echo other $name; done
+          for name in CapBnd CapEff NoNewPrivs; do [ "$(grep $name /proc/$pid/status)" = "$(grep $name /proc/1/status)" ] || echo other $name; done'
+      }
+      count() { inside 'grep -lsxF toold /proc/[0-9]*/comm | wc -l'; }`);
+  }, 2 * MINUTES);
+
+  beforeEach(async () => {
+    for (const { name } of (await store.json('list')) as { name: string }[]) await store.ok('destroy', name);
+  });
+
+  const cleanUp = 'runc delete --force k1 || :';
+
+  describe('install, update and remove in a running container', { timeout: 3 * MINUTES }, () => {
+    test.each(Object.entries(containers))('%s: a service is started, restarted and stopped in its own namespaces', async (_name, ids) => {
+      const lines = await scripts.lines(
+        `templatefs create c1 --ostemplate ${template} ${ids} >&2
+        start
+        templatefs install c1 toold >&2
+        service; count
+        first=$(inside 'cat /run/toold.pid')
+        with_new update c1 --refresh >&2
+        service; count
+        [ "$first" != "$(inside 'cat /run/toold.pid')" ] && echo another
+        inside 'ls -d /run/templatefs* /usr/sbin/policy-rc.d; grep -c templatefs-work /proc/mounts' 2>/dev/null || :
+        templatefs remove c1 toold >&2
+        count
+        inside 'dpkg --audit; ls /usr/sbin/toold' 2>/dev/null || :
+        runc delete --force k1
+        state c1`,
+        cleanUp,
+      );
+      expect(lines).toEqual(['1.0', '1', '2.0', '1', 'another', '0', '0', '"stopped" null ']);
+    });
+
+    test('a stopped container starts no service', async () => {
+      const lines = await scripts.lines(
+        `templatefs create c1 --ostemplate ${template} >&2
+        templatefs install c1 toold >&2
+        templatefs exec c1 -- sh -c 'ls /usr/sbin/toold; ls /run/toold.pid /usr/sbin/policy-rc.d 2>/dev/null || :'`,
+      );
+      expect(lines).toEqual(['/usr/sbin/toold']);
+    });
+
+    test('killed or interrupted while a script runs: nothing of it goes on, and the container is as before', async () => {
+      const lines = await scripts.lines(
+        `templatefs create c1 --ostemplate ${template} >&2
+        start
+        inside ': > /etc/toold.wait'
+        for signal in ${signals.join(' ')}; do
+          templatefs install c1 toold >/srv/log 2>&1 &
+          pid=$!
+          until_true "inside 'ls /etc/toold.waits'"
+          kill -$signal $pid
+          wait $pid || echo $?
+          until_true "! inside 'grep -lsxF -e apt-get -e dpkg -e sleep\\\\ 60 /proc/[0-9]*/comm'"
+          templatefs status c1 >/dev/null || :
+          templatefs rollback c1 99 2>/dev/null || :
+          inside 'ls /usr/sbin/toold /etc/toold.waits; dpkg-query -W toold; dpkg --audit; ls -d /run/templatefs*' 2>/dev/null || :
+          count
+        done
+        inside 'rm /etc/toold.wait'
+        templatefs install c1 toold >&2
+        service; count
+        runc delete --force k1`,
+        cleanUp,
+      );
+      expect(lines).toEqual([...signals.flatMap((signal) => [signal === 'KILL' ? '137' : '130', '0']), '1.0', '1']);
+    });
+  });
+}
