@@ -44,7 +44,9 @@ export function runningContainerCases({ containers, signals }: Cases): void {
         inside 'cat /run/toold.version; pid=$(cat /run/toold.pid); for name in mnt pid net ipc uts; do [ "$(readlink /proc/$pid/ns/$name)" = "$(readlink /proc/1/ns/$name)" ] || echo other $name; done
           for name in CapBnd CapEff NoNewPrivs; do [ "$(grep $name /proc/$pid/status)" = "$(grep $name /proc/1/status)" ] || echo other $name; done'
       }
-      count() { inside 'grep -lsxF toold /proc/[0-9]*/comm | wc -l'; }`);
+      # Those that were ended may take a moment to be gone.
+      count() { inside 'grep -lsxF toold /proc/[0-9]*/comm | wc -l'; }
+      count_becomes() { until_true "[ \\$(count) = $1 ]"; count; }`);
   }, 2 * MINUTES);
 
   beforeEach(async () => {
@@ -62,11 +64,11 @@ export function runningContainerCases({ containers, signals }: Cases): void {
         service; count
         first=$(inside 'cat /run/toold.pid')
         with_new update c1 --refresh >&2
-        service; count
+        service; count_becomes 1
         [ "$first" != "$(inside 'cat /run/toold.pid')" ] && echo another
         inside 'ls -d /run/templatefs* /usr/sbin/policy-rc.d; grep -c templatefs-work /proc/mounts' 2>/dev/null || :
         templatefs remove c1 toold >&2
-        count
+        count_becomes 0
         inside 'dpkg --audit; ls /usr/sbin/toold' 2>/dev/null || :
         runc delete --force k1
         state c1`,
@@ -99,7 +101,7 @@ export function runningContainerCases({ containers, signals }: Cases): void {
           templatefs status c1 >/dev/null || :
           templatefs rollback c1 99 2>/dev/null || :
           inside 'ls /usr/sbin/toold /etc/toold.waits; dpkg-query -W toold; dpkg --audit; ls -d /run/templatefs*' 2>/dev/null || :
-          count
+          count_becomes 0
         done
         inside 'rm /etc/toold.wait'
         templatefs install c1 toold >&2
