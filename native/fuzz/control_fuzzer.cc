@@ -17,7 +17,9 @@ namespace templatefs::fuzz {
 namespace {
 
 const std::string_view kFields[] = {"status", "sync", "quota", "drop", "size=none", "size=65536", "inodes=100", "inodes=none",
-                                    "size=", "force", "", "x", "size=99999999999999999999"};
+                                    "size=", "force", "", "x", "size=99999999999999999999", "mark", "trace", "begin", "end", "freeze", "1", "61",
+                                    "broken", "sound", "merge", "budget=0", "budget=1000", "268435456 5 1700000000.000000000 00000000000000000000000000000000 /new",
+                                    "268435457 0 1700000000.000000000 00000000000000000000000000000000.1 /etc/x"};
 
 class Server {
 public:
