@@ -37,7 +37,7 @@ export async function diskUsage(context: ServiceContext, container: string, path
   })();
   const references = await ReferencesOfStore.open(context);
   using view = await AreaView.open(context, record);
-  const top = view.resolve(rawPath(path));
+  const top = view.resolve(rawPath(path), path.endsWith('/'));
   if (top === undefined) throw noSuchPath(container, path);
   const inodes = new Set<number>();
   const objects = new Set<string>();
