@@ -4,6 +4,7 @@ import { AreaView } from './area-view.js';
 import { ChangeReasons, type ReasonedChange } from './change-reasons.js';
 import { openForReading, type ServiceContext } from './context.js';
 import { findContainer } from './find-record.js';
+import { ociChanges, type OciChange } from './layer-changes.js';
 import { PrivateView, withoutRawPath, type Change } from './private-view.js';
 
 /** One line of `diff`, and why it is there. */
@@ -31,4 +32,10 @@ export async function diffContainer(context: ServiceContext, name: string): Prom
   using view = await openSettledView(context, name);
   using reasons = new ChangeReasons(context, view);
   return new PrivateView(view.root.tree, view.records).rawChanges().map((found) => ({ ...withoutRawPath(found), ...reasons.of(found) }));
+}
+
+/** The same as an OCI layer would have it. @throws CONTAINER_NOT_FOUND, BAD_TREE, INTEGRITY, ENGINE_FAILED */
+export async function diffInOciTerms(context: ServiceContext, name: string): Promise<OciChange[]> {
+  using view = await openSettledView(context, name);
+  return ociChanges(view);
 }

@@ -241,7 +241,7 @@ export function withoutRawPath({ path, letter, change, type, from }: RawChange):
   return { path, letter, change, type, ...(from !== undefined && { from }) };
 }
 
-function metadataDiffers(record: ScanRecord, origin: TreeNode): boolean {
+export function metadataDiffers(record: ScanRecord, origin: TreeNode): boolean {
   return (
     record.mode !== origin.mode ||
     record.uid !== origin.uid ||
