@@ -10,7 +10,7 @@ import { readResult } from './report/read-result.js';
 import type { BenchResult } from './report/result.js';
 import { renderResult } from './report/tables.js';
 import { textTable } from './report/text-table.js';
-import { writeWhole } from './report/write-whole.js';
+import { writeWhole } from '../src/cli/report/write-whole.js';
 import { CleanUp } from './runner/clean-up.js';
 import { SCENARIOS } from './scenarios/all.js';
 

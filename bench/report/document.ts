@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { TemplatefsError } from '../../src/core/errors.js';
 import type { BenchResult } from './result.js';
 import { renderMachine, renderOverview, summarizeAll } from './tables.js';
-import { writeWhole } from './write-whole.js';
+import { writeWhole } from '../../src/cli/report/write-whole.js';
 
 const BEGIN = '<!-- bench: begin; written by npm run bench -- --document FILE -->';
 const END = '<!-- bench: end -->';

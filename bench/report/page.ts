@@ -1,29 +1,16 @@
+import { colourDot, escapeMarkup, renderDocument, tableRow } from '../../src/cli/report/markup.js';
 import { formatPercent, formatRatio, formatValue } from './numbers.js';
 import type { BenchResult } from './result.js';
-import { colourOf, drawRatios, escapeMarkup } from './svg.js';
+import { colourOf, drawRatios } from './svg.js';
 import type { MeasurementSummary, SlotSummary } from './summarize.js';
 import { LEGEND, renderMachine, summarizeAll } from './tables.js';
 import { outcomeOf, rivalOutcomeOf } from './targets.js';
 
-const STYLE = `
-body { font: 15px/1.5 sans-serif; max-width: 62em; margin: 2em auto; padding: 0 1em; color: #222 }
-table { border-collapse: collapse; margin: 0.5em 0 1em }
-td, th { padding: 0.15em 0.8em; text-align: right; border-bottom: 1px solid #ddd }
-td:first-child, th:first-child { text-align: left }
-.missed { color: #b00000; font-weight: bold } .met { color: #007000 }
-.dot { display: inline-block; width: 0.8em; height: 0.8em; border-radius: 50%; margin-right: 0.4em }
-small { color: #555 } svg { max-width: 100%; height: auto }
-`;
-
-function row(cells: readonly string[], tag: 'td' | 'th' = 'td'): string {
-  return `<tr>${cells.map((cell) => `<${tag}>${cell}</${tag}>`).join('')}</tr>`;
-}
-
 function slotRow({ measurement }: MeasurementSummary, slot: SlotSummary): string {
   const name = slot.role === 'again' ? `${measurement.reference} again` : slot.slot;
   const spread = slot.rounds === 1 ? 'one round' : `${formatValue(measurement, slot.firstQuartile)} – ${formatValue(measurement, slot.thirdQuartile)}`;
-  return row([
-    `<span class="dot" style="background:${colourOf(slot.slot)}"></span>${escapeMarkup(name)}`,
+  return tableRow([
+    `${colourDot(colourOf(slot.slot))}${escapeMarkup(name)}`,
     escapeMarkup(formatValue(measurement, slot.median)),
     escapeMarkup(spread),
     slot.role === 'reference' ? '1' : escapeMarkup(formatRatio(slot.toReference)),
@@ -39,7 +26,7 @@ function describe(summary: MeasurementSummary, all: readonly MeasurementSummary[
     `<h4>${escapeMarkup(title)}</h4>`,
     `<p>${escapeMarkup(scenario.what)}. <i>For you:</i> ${escapeMarkup(scenario.meaning)}. <i>Durability:</i> ${escapeMarkup(scenario.durability)}.</p>`,
     '<table>',
-    row(['', measurement.per === null ? 'median' : `median of one of ${escapeMarkup(measurement.per)}`, 'quartiles', `/ ${escapeMarkup(measurement.reference)}`], 'th'),
+    tableRow(['', measurement.per === null ? 'median' : `median of one of ${escapeMarkup(measurement.per)}`, 'quartiles', `/ ${escapeMarkup(measurement.reference)}`], 'th'),
     ...summary.slots.map((slot) => slotRow(summary, slot)),
     '</table>',
     `<small>noise: ${formatPercent(noise)}</small>`,
@@ -51,9 +38,9 @@ function describeTargets(summaries: readonly MeasurementSummary[], subject: stri
   const rows = summaries.flatMap((summary) => {
     const outcome = outcomeOf(summary, summaries, subject);
     if (outcome === undefined) return [];
-    return [row([escapeMarkup(outcome.title), escapeMarkup(outcome.wanted), escapeMarkup(outcome.found), `<span class="${outcome.met ? 'met' : 'missed'}">${outcome.met ? 'met' : 'missed'}</span>`])];
+    return [tableRow([escapeMarkup(outcome.title), escapeMarkup(outcome.wanted), escapeMarkup(outcome.found), `<span class="${outcome.met ? 'met' : 'missed'}">${outcome.met ? 'met' : 'missed'}</span>`])];
   });
-  return rows.length === 0 ? '' : `<h2>Targets</h2><table>${row(['', 'at most', 'found', ''], 'th')}${rows.join('\n')}</table>`;
+  return rows.length === 0 ? '' : `<h2>Targets</h2><table>${tableRow(['', 'at most', 'found', ''], 'th')}${rows.join('\n')}</table>`;
 }
 
 /** The report: one HTML file with pictures in it, which needs no server and nothing from the network. */
@@ -61,22 +48,19 @@ export function renderPage(result: BenchResult, subject: string): string {
   const summaries = summarizeAll(result, subject);
   const groups = [...new Set(summaries.map(({ scenario }) => scenario.group))];
   const names = [...new Set(summaries.flatMap(({ slots }) => slots.filter(({ role }) => role === 'peer').map(({ slot }) => slot)))];
-  const legend = names.map((name) => `<span class="dot" style="background:${colourOf(name)}"></span>${escapeMarkup(name)} `).join('&nbsp; ');
+  const legend = names.map((name) => `${colourDot(colourOf(name))}${escapeMarkup(name)} `).join('&nbsp; ');
   const sections = groups.map((group) => {
     const mine = summaries.filter(({ scenario }) => scenario.group === group);
     return `<h2>${escapeMarkup(group)}</h2>\n<p>${legend}</p>\n${drawRatios(mine, subject)}\n<details><summary>figures</summary>\n${mine.map((summary) => describe(summary, summaries, subject)).join('\n')}\n</details>`;
   });
-  const peers = result.peers.map(({ name, what, caching, durability }) => row([`<b>${escapeMarkup(name)}</b>`, escapeMarkup(what), escapeMarkup(caching), escapeMarkup(durability)]));
+  const peers = result.peers.map(({ name, what, caching, durability }) => tableRow([`<b>${escapeMarkup(name)}</b>`, escapeMarkup(what), escapeMarkup(caching), escapeMarkup(durability)]));
   const skipped = result.skipped.map(({ what, reason, failed }) => `<li>${escapeMarkup(what)}: ${failed ? '<span class="missed">failed</span>: ' : ''}${escapeMarkup(reason)}</li>`);
-  return [
-    '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>templatefs benchmarks</title>',
-    `<style>${STYLE}</style></head><body><h1>templatefs benchmarks</h1>`,
+  return renderDocument('templatefs benchmarks', [
     `<p>${escapeMarkup(renderMachine(result))}. Volume: ${escapeMarkup(result.volume)}.</p>`,
     `<p>${escapeMarkup(LEGEND)} In the pictures: further left is faster, the black line is the reference, grey is its noise, lines through dots are intervals.</p>`,
     describeTargets(summaries, subject),
     ...sections,
-    `<h2>Peers</h2><table>${row(['', 'what', 'caching', 'durability'], 'th')}${peers.join('\n')}</table>`,
+    `<h2>Peers</h2><table>${tableRow(['', 'what', 'caching', 'durability'], 'th')}${peers.join('\n')}</table>`,
     skipped.length === 0 ? '' : `<h2>Not measured</h2><ul>${skipped.join('\n')}</ul>`,
-    '</body></html>\n',
-  ].join('\n');
+  ]);
 }

@@ -1,10 +1,6 @@
+import { escapeMarkup, renderPicture } from '../../src/cli/report/markup.js';
 import type { MeasurementSummary, SlotSummary } from './summarize.js';
 import { formatFactor, formatPercent } from './numbers.js';
-
-/** For text and attribute values of HTML and SVG. */
-export function escapeMarkup(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
-}
 
 const COLOURS: Readonly<Record<string, string>> = {
   host: '#777777',
@@ -83,5 +79,5 @@ export function drawRatios(summaries: readonly MeasurementSummary[], subject: st
     return `<line x1="${x}" x2="${x}" y1="${MARGIN_PX}" y2="${height - MARGIN_PX}" stroke="${ratio === 1 ? '#000000' : '#eeeeee'}"/><text x="${x}" y="${height - 6}" text-anchor="middle">${ratio}</text>`;
   });
   const rows = summaries.map((summary, at) => drawRow(summary, axis, MARGIN_PX + ROW_PX * (at + 0.5), subject));
-  return `<svg viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" xmlns="http://www.w3.org/2000/svg" font-size="12" font-family="sans-serif">${ticks.join('')}${rows.join('')}</svg>`;
+  return renderPicture(width, height, `${ticks.join('')}${rows.join('')}`);
 }

@@ -2,7 +2,7 @@ import type Database from 'better-sqlite3';
 import type { StorePaths } from '../core/store-paths.js';
 import { openDatabase, type CatalogMode } from './open-database.js';
 import { ownIdentity } from './process-identity.js';
-import type { ContainerRecord, JournalEntry, JournalOperation, TemplateRecord, TransactionRecord } from './records.js';
+import type { ContainerRecord, JournalEntry, JournalOperation, SampleRecord, TemplateRecord, TransactionRecord } from './records.js';
 import { catalogError } from './sqlite-error.js';
 
 const JOURNAL_COLUMNS = 'id, operation, subject, pid, pid_start AS pidStart, boot, started';
@@ -176,6 +176,34 @@ export class Catalog implements Disposable {
         );
       }
     });
+  }
+
+  /**
+   * Adds a sample. Of more than `most` the older half is thinned to every second one: the further back, the wider apart they are,
+   * and the first stays.
+   */
+  addSample(sample: SampleRecord, most: number): void {
+    this.transaction(() => {
+      this.#run(
+        `INSERT INTO samples (taken, reason, containers, logical, stored, objects, private, linked, resident, unshared)
+         VALUES (@taken, @reason, @containers, @logical, @stored, @objects, @private, @linked, @resident, @unshared)`,
+        { ...sample },
+      );
+      this.#run(
+        `DELETE FROM samples WHERE (SELECT count(*) FROM samples) > @most AND id IN (
+           SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) AS place FROM samples) WHERE place <= @most / 2 AND place % 2 = 0)`,
+        { most },
+      );
+    });
+  }
+
+  /** Oldest first. */
+  samples(): SampleRecord[] {
+    return this.#guard(() =>
+      this.#database
+        .prepare<[], SampleRecord>('SELECT taken, reason, containers, logical, stored, objects, private, linked, resident, unshared FROM samples ORDER BY id')
+        .all(),
+    );
   }
 
   /** SQLite's own full check. @returns what is wrong, one line each; empty for a sound catalog */

@@ -60,6 +60,22 @@ export const MIGRATIONS: readonly string[] = [
   ) STRICT;
   CREATE INDEX transactions_by_container ON transactions (container);
   `,
+  // 4: what sharing saved at times: the trend of `stats`
+  `
+  CREATE TABLE samples (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    taken       TEXT NOT NULL,
+    reason      TEXT NOT NULL,
+    containers  INTEGER NOT NULL,
+    logical     INTEGER NOT NULL,
+    stored      INTEGER NOT NULL,
+    objects     INTEGER NOT NULL,
+    private     INTEGER NOT NULL,
+    linked      INTEGER NOT NULL,
+    resident    INTEGER,
+    unshared    INTEGER
+  ) STRICT;
+  `,
 ];
 
 /** The version that this program writes. */

@@ -47,6 +47,27 @@ export interface TransactionRecord {
   readonly ended: string | null;
 }
 
+/** What sharing saved at one time. Sizes are bytes. */
+export interface SampleRecord {
+  /** ISO 8601. */
+  readonly taken: string;
+  /** The command that took it. */
+  readonly reason: 'stats' | 'link' | 'gc';
+  readonly containers: number;
+  /** What the containers would take as separate copies. */
+  readonly logical: number;
+  /** Allocated for all of the store. */
+  readonly stored: number;
+  readonly objects: number;
+  readonly private: number;
+  /** Size of what links share. */
+  readonly linked: number;
+  /** Page cache of objects, each once; null: nobody looked. */
+  readonly resident: number | null;
+  /** The same without sharing. */
+  readonly unshared: number | null;
+}
+
 /** What a command is doing and cannot do in one step; the next command finishes or undoes it. */
 export type JournalOperation =
   | 'create-container'

@@ -10,8 +10,10 @@ import { commitCommand } from './commands/commit.js';
 import { createCommand } from './commands/create.js';
 import { destroyCommand } from './commands/destroy.js';
 import { diffCommand } from './commands/diff.js';
+import { duCommand } from './commands/du.js';
 import { engineCommand } from './commands/engine.js';
 import { execCommand } from './commands/exec.js';
+import { explainCommand } from './commands/explain.js';
 import { exportCommand } from './commands/export.js';
 import { gcCommand } from './commands/gc.js';
 import { infoCommand } from './commands/info.js';
@@ -20,6 +22,7 @@ import { listCommand } from './commands/list.js';
 import { mountCommand } from './commands/mount.js';
 import { installCommand, localinstallCommand, removeCommand, updateCommand } from './commands/packages.js';
 import { cleanCommand, fetchCommand, rollbackCommand, statusCommand } from './commands/package-queries.js';
+import { queryCommand } from './commands/query.js';
 import { quotaCommand } from './commands/quota.js';
 import { restoreCommand } from './commands/restore.js';
 import { snapshotCommand } from './commands/snapshot.js';
@@ -102,6 +105,9 @@ function buildProgram(host: CommandHost): Command {
     quotaCommand,
     linkCommand,
     statsCommand,
+    explainCommand,
+    duCommand,
+    queryCommand,
     verifyCommand,
     gcCommand,
     catalogCommand,

@@ -22,6 +22,8 @@ export interface Session {
   readonly context: ServiceContext;
   /** Prints the result of a command: JSON with `--json`, else what `human` makes of it. */
   result<Data>(data: Data, human: (data: Data) => string): void;
+  /** Prints a result that has a form of its own, whatever the options. */
+  text(text: string): void;
   /** Talk, on stderr; not with `--quiet`. */
   note(text: string): void;
   /** A line of a program that works for the user; not with `--quiet` or `--json`. */
@@ -79,6 +81,10 @@ export function openSession(options: GlobalOptions, interrupts: Interrupts): Ses
     note,
     log,
     leaveSignals: interrupts.leave,
+    text(text) {
+      bar.clear();
+      process.stdout.write(text);
+    },
     result(data, human) {
       bar.clear();
       process.stdout.write(json ? `${JSON.stringify(data, null, 2)}\n` : human(data));

@@ -56,6 +56,13 @@ export class StorePaths {
   get linkSummary(): string {
     return join(this.store, 'cache', 'link', '.all');
   }
+  /** What was counted in each private area: docs/formats/area-sums.md. */
+  get areaSums(): string {
+    return join(this.store, 'cache', 'area-sums');
+  }
+  get areaObjects(): string {
+    return join(this.store, 'cache', 'area-objects');
+  }
   get templates(): string {
     return join(this.store, 'templates');
   }

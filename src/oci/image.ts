@@ -1,7 +1,7 @@
 import { ImageConfigProblem, parseImageConfig, type ImageConfig } from '../core/image-config.js';
 import { badImage, parseDigest } from '../store/checked-bytes.js';
 import type { Layer } from '../store/import-layers.js';
-import { isJsonObject } from './descriptor.js';
+import { isJsonObject, type JsonObject } from './descriptor.js';
 import { formatPlatform, isPlatform, type Platform } from './platform.js';
 
 /** An image that was found and understood; its layers are not read yet. */
@@ -12,6 +12,23 @@ export interface Image {
   readonly layers: readonly Layer[];
   /** Bytes of all layers as they are stored, where that is known. */
   readonly sizeBytes?: number;
+  /** As it stands in its layout, for images that are built upon it; an archive of Docker has none of that. */
+  readonly stored?: StoredImage;
+}
+
+export interface StoredImage {
+  /** The whole configuration, unknown fields too. */
+  readonly config: JsonObject;
+  readonly layers: readonly StoredLayer[];
+}
+
+export interface StoredLayer {
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly sizeBytes: number;
+  readonly diffId: string;
+  /** Its bytes as they are stored, checked while they are read. */
+  readonly open: () => AsyncIterable<Buffer>;
 }
 
 /** containerd's overlayfs mounts fewer; nobody builds more. */

@@ -101,6 +101,12 @@ async function openManifest(files: ImageFiles, descriptor: Descriptor, { platfor
     config: readConfig(config, platform),
     layers: layers.map((layer, at) => ({ name: layer.digest, diffId: diffIds[at] ?? '', open: () => readBlob(files, layer) })),
     sizeBytes: layers.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    ...(isJsonObject(config) && {
+      stored: {
+        config,
+        layers: layers.map((layer, at) => ({ mediaType: layer.mediaType, digest: layer.digest, sizeBytes: layer.sizeBytes, diffId: diffIds[at] ?? '', open: () => readBlob(files, layer) })),
+      },
+    }),
   };
 }
 

@@ -1,12 +1,13 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { createWriteStream, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { TemplatefsError, errnoOf, storeWriteError } from '../core/errors.js';
 import { syncFolder, writeFileDurably } from '../store/write-file-durably.js';
-import { isJsonObject } from './descriptor.js';
+import { blobPath, isJsonObject } from './descriptor.js';
+import type { StoredImage, StoredLayer } from './image.js';
 
 const MANIFEST = 'application/vnd.oci.image.manifest.v1+json';
 const CONFIG = 'application/vnd.oci.image.config.v1+json';
@@ -27,6 +28,8 @@ export interface WriteImageOptions {
   readonly layers: readonly (() => Readable)[];
   /** An image configuration without `rootfs`. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** An image below these layers: its own come first, as they are. */
+  readonly base?: StoredImage;
 }
 
 /** Passes bytes on and keeps their digest and number. */
@@ -61,6 +64,38 @@ async function writeLayer(folder: string, tar: Readable): Promise<{ blob: Blob; 
     rmSync(temporary, { force: true });
     throw storeWriteError(error, folder);
   }
+}
+
+/** The names that Docker gives the same forms of layers: an OCI manifest has OCI's. */
+const OCI_NAMES: readonly (readonly [RegExp, string])[] = [
+  [/^application\/vnd\.docker\.image\.rootfs\.(?:foreign\.)?diff\.tar[.+]gzip$/, LAYER],
+  [/^application\/vnd\.docker\.image\.rootfs\.(?:foreign\.)?diff\.tar[.+]zstd$/, 'application/vnd.oci.image.layer.v1.tar+zstd'],
+  [/^application\/vnd\.docker\.image\.rootfs\.(?:foreign\.)?diff\.tar$/, 'application/vnd.oci.image.layer.v1.tar'],
+];
+
+/** Takes a layer of another image over, bit by bit. */
+async function copyLayer(folder: string, layer: StoredLayer): Promise<Blob> {
+  const place = join(folder, blobPath(layer.digest));
+  const mediaType = OCI_NAMES.find(([docker]) => docker.test(layer.mediaType))?.[1] ?? layer.mediaType;
+  const blob = { mediaType, digest: layer.digest, size: layer.sizeBytes };
+  if (existsSync(place)) return blob;
+  const temporary = join(folder, 'blobs/sha256', `.tmp-${randomUUID()}`);
+  try {
+    mkdirSync(dirname(place), { recursive: true });
+    await pipeline(layer.open(), createWriteStream(temporary, { flags: 'wx', mode: 0o644, flush: true }));
+    renameSync(temporary, place);
+    return blob;
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw storeWriteError(error, folder);
+  }
+}
+
+/** The history has an entry for each layer, in an image that has one at all. */
+function withHistory(config: Readonly<Record<string, unknown>>, more: number): Readonly<Record<string, unknown>> {
+  const history = config['history'];
+  if (!Array.isArray(history)) return config;
+  return { ...config, history: [...(history as unknown[]), ...Array.from({ length: more }, () => ({ created_by: 'templatefs export' }))] };
 }
 
 function writeJson(folder: string, json: unknown, mediaType: string): Blob {
@@ -101,13 +136,14 @@ function prepareLayout(folder: string): void {
  * them, so a cut leaves the old image or the new one. The same layers and configuration give the same bytes.
  * @returns the digest of the manifest @throws FAILED, NO_SPACE, STORE_NOT_WRITABLE, and what the layers throw
  */
-export async function writeImage({ folder, reference, layers, config }: WriteImageOptions): Promise<string> {
+export async function writeImage({ folder, reference, layers, config, base }: WriteImageOptions): Promise<string> {
   prepareLayout(folder);
   const others = presentManifests(folder).filter((one) => !(isJsonObject(one) && isJsonObject(one['annotations']) && one['annotations'][REF_NAME] === reference));
-  const written = [];
+  const written: { blob: Blob; diffId: string }[] = [];
+  for (const layer of base?.layers ?? []) written.push({ blob: await copyLayer(folder, layer), diffId: layer.diffId });
   for (const layer of layers) written.push(await writeLayer(folder, layer()));
   syncFolder(join(folder, 'blobs/sha256'));
-  const configBlob = writeJson(folder, { ...config, rootfs: { type: 'layers', diff_ids: written.map(({ diffId }) => diffId) } }, CONFIG);
+  const configBlob = writeJson(folder, { ...(base === undefined ? config : withHistory(config, layers.length)), rootfs: { type: 'layers', diff_ids: written.map(({ diffId }) => diffId) } }, CONFIG);
   const manifest = writeJson(folder, { schemaVersion: 2, mediaType: MANIFEST, config: configBlob, layers: written.map(({ blob }) => blob) }, MANIFEST);
   const manifests = [...others, { ...manifest, annotations: { [REF_NAME]: reference } }];
   writeFileDurably(join(folder, 'index.json'), JSON.stringify({ schemaVersion: 2, mediaType: 'application/vnd.oci.image.index.v1+json', manifests }), 0o644);

@@ -6,14 +6,20 @@ import { Transform } from 'node:stream';
 import { promisify } from 'node:util';
 import { TemplatefsError } from '../core/errors.js';
 import { formatImageConfig, type ImageConfig } from '../core/image-config.js';
+import type { StoredImage } from '../oci/image.js';
 import { runSkopeo } from '../oci/copy-from-registry.js';
 import { hostPlatform } from '../oci/platform.js';
 import { DEFAULT_PATH } from '../oci/runtime-config.js';
 import { writeImage } from '../oci/write-layout.js';
 import { packFolder } from '../store/pack-folder.js';
+import type { RawName } from '../store/raw-names.js';
 import { createStagingFolder } from '../store/staging.js';
+import { refuseWhiteoutNames, whiteoutMembers } from '../store/whiteouts.js';
+import { withBaseImage } from './base-image.js';
 import { openForReading, openForWriting, type ServiceContext } from './context.js';
+import { openSettledView } from './diff-container.js';
 import { findContainer } from './find-record.js';
+import { layerChanges } from './layer-changes.js';
 import { imageOf } from './start-words.js';
 import { enterContainer, leaveContainer } from './use-container.js';
 
@@ -22,6 +28,8 @@ export interface ExportOptions {
   /** `oci:DIR[:REF]`, `oci-archive:FILE` or FILE, `docker://NAME`. */
   readonly target: string;
   readonly tlsVerify?: boolean;
+  /** The image that the container's template was made of, as `template import` takes it: only what was changed becomes a layer above it. */
+  readonly base?: string;
 }
 
 export interface ExportedContainer {
@@ -53,7 +61,7 @@ const NO_IMAGE: ImageConfig = {
 };
 
 /**
- * Writes a container as an image of one layer: all that its root shows, as the container's own ids. Deterministic: the same root
+ * Writes a container as an image of one layer (or of one over a base image): all that its root shows, as the container's own ids. Deterministic: the same root
  * gives the same image. Sockets are left out; no archive can hold them.
  *
  * @throws CONTAINER_NOT_FOUND, USAGE, BUSY when it is mounted with its ids mapped, FAILED when something writes to it meanwhile, NO_SPACE
@@ -61,7 +69,18 @@ const NO_IMAGE: ImageConfig = {
 export async function exportContainer(context: ServiceContext, options: ExportOptions): Promise<ExportedContainer> {
   const target = parseTarget(options.target);
   const { name } = options;
-  const image = templateImage(context, name);
+  if (options.base === undefined) return writeTarget(context, options, target, { config: formatImageConfig(templateImage(context, name)) });
+  return withBaseImage(context, { container: name, source: options.base, tlsVerify: options.tlsVerify ?? true }, (base) => writeTarget(context, options, target, { config: base.config, base }));
+}
+
+/** What stands in the image beside the layer that is made. */
+interface Frame {
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly base?: StoredImage;
+}
+
+async function writeTarget(context: ServiceContext, options: ExportOptions, target: Target, image: Frame): Promise<ExportedContainer> {
+  const { name } = options;
   if (target.kind === 'layout') return { name, target: options.target, digest: await writeRoot(context, name, image, target) };
   using opened = await openForWriting(context);
   findContainer(opened.catalog, name);
@@ -88,11 +107,11 @@ function templateImage(context: ServiceContext, name: string): ImageConfig {
 /** How often a root that changes while it is read is read anew. */
 const ATTEMPTS = 3;
 
-async function writeRoot(context: ServiceContext, name: string, image: ImageConfig, place: { folder: string; reference: string }): Promise<string> {
+async function writeRoot(context: ServiceContext, name: string, image: Frame, place: { folder: string; reference: string }): Promise<string> {
   const { root, use } = await enterContainer(context, name, { ids: null });
   try {
     for (let attempt = 1; ; attempt += 1) {
-      const written = await tryToWrite(context, root, image, { ...place, last: attempt === ATTEMPTS });
+      const written = await tryToWrite(context, { name, root }, image, { ...place, last: attempt === ATTEMPTS });
       if (written !== undefined) return written;
     }
   } finally {
@@ -104,20 +123,22 @@ async function writeRoot(context: ServiceContext, name: string, image: ImageConf
 /** @returns the digest; undefined when something changed meanwhile and this was not the last attempt */
 async function tryToWrite(
   context: ServiceContext,
-  root: string,
-  image: ImageConfig,
+  { name, root }: { name: string; root: string },
+  image: Frame,
   { folder, reference, last }: { folder: string; reference: string; last: boolean },
 ): Promise<string | undefined> {
-  const packed = packFolder(root, { oneFileSystem: true });
+  const changes = image.base === undefined ? undefined : await changesOf(context, name);
+  const packed = packFolder(root, { oneFileSystem: true, ...(changes !== undefined && { members: changes.kept }) });
   const stop = (): void => void packed.stop();
   context.signal?.addEventListener('abort', stop, { once: true });
   try {
     // A tar that failed ends its stream as one that did not: nothing may name what came of it.
     const checked = packed.archive.pipe(endingWith(packed.ended));
+    if (changes !== undefined) checked.push(changes.whiteouts);
     packed.archive.on('error', (error) => { checked.destroy(error); });
     // One that comes before anybody reads must not end the process.
     checked.on('error', () => undefined);
-    return await writeImage({ folder, reference, layers: [() => checked], config: formatImageConfig(image) });
+    return await writeImage({ folder, reference, layers: [() => checked], ...image });
   } catch (error) {
     context.signal?.throwIfAborted();
     if (packed.hasChanged() && !last) return undefined;
@@ -126,6 +147,15 @@ async function tryToWrite(
     context.signal?.removeEventListener('abort', stop);
     await packed.stop();
   }
+}
+
+/** What a layer over the container's tree holds, and what it takes away. */
+async function changesOf(context: ServiceContext, name: string): Promise<{ kept: RawName[]; whiteouts: Buffer }> {
+  using view = await openSettledView(context, name);
+  const changes = layerChanges(view);
+  const kept = changes.flatMap(({ path, kind, type }) => (kind === 'delete' || type === 'socket' ? [] : [path]));
+  refuseWhiteoutNames(kept);
+  return { kept, whiteouts: whiteoutMembers(changes.flatMap(({ path, kind }) => (kind === 'delete' ? [path] : []))) };
 }
 
 /** Passes bytes on, and ends only when whoever made them says that they are whole. */

@@ -27,7 +27,7 @@ export async function importImage(context: ServiceContext, source: ImageSource, 
   const { paths } = context;
   const platform = options.platform === undefined ? {} : { platform: options.platform };
   if (source.transport !== 'docker') {
-    const files = await openFiles(context, source);
+    const files = await openImageFiles(context, source);
     return importFrom(context, source, files, { ...platform, ...(source.reference !== undefined && { reference: source.reference }) });
   }
   const folder = await createStagingFolder(paths);
@@ -47,7 +47,8 @@ export async function importImage(context: ServiceContext, source: ImageSource, 
   }
 }
 
-async function openFiles({ paths }: ServiceContext, source: Exclude<ImageSource, { transport: 'docker' }>): Promise<ImageFiles> {
+/** Opens the files of an image that lies on this host. @throws BAD_ARCHIVE, FAILED */
+export async function openImageFiles({ paths }: ServiceContext, source: Exclude<ImageSource, { transport: 'docker' }>): Promise<ImageFiles> {
   if (source.transport === 'oci') return new FolderFiles(source.path);
   return TarFiles.open(source.path, () => {
     ensureStaging(paths);

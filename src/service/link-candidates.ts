@@ -11,6 +11,7 @@ import { stageContent } from '../dedup/stage-content.js';
 import { ObjectBatch } from '../store/object-batch.js';
 import { formatObjectId, objectPath, parseObjectId, type ObjectId } from '../store/object-id.js';
 import { END_BYTES } from '../store/worker-messages.js';
+import { SumsOfAreas } from './area-sums.js';
 import type { ServiceContext } from './context.js';
 
 /** A container that is mounted for the time. */
@@ -362,15 +363,20 @@ class Linking {
         for (const merge of own) done.push({ merge, outcome: { kind: 'skipped', reason: opened } });
         continue;
       }
-      await applyMerges(own, {
-        socket: paths.controlSocket(container),
-        budgetUs: opened.isIdle ? IDLE_BUDGET_US : BUSY_BUDGET_US,
-        ...(signal !== undefined && { signal }),
-        onDone: (merge, outcome) => {
-          done.push({ merge, outcome });
-          onProgress?.({ step, done: done.length, total: merges.length, unit: 'items' });
-        },
-      });
+      try {
+        await applyMerges(own, {
+          socket: paths.controlSocket(container),
+          budgetUs: opened.isIdle ? IDLE_BUDGET_US : BUSY_BUDGET_US,
+          ...(signal !== undefined && { signal }),
+          onDone: (merge, outcome) => {
+            done.push({ merge, outcome });
+            onProgress?.({ step, done: done.length, total: merges.length, unit: 'items' });
+          },
+        });
+      } finally {
+        // An engine does not count merging as a change.
+        new SumsOfAreas(this.#context).forget(container);
+      }
     }
     return done;
   }

@@ -32,13 +32,16 @@ export function noteObjectsChange(catalog: Catalog): void {
   });
 }
 
+/** What was counted before, if it still holds. */
+export function keptObjectTotals(catalog: Catalog): ObjectTotals | undefined {
+  const generation = catalog.counter(GENERATION);
+  if (generation === 0 || catalog.counter(TAKEN_IN) !== generation) return undefined;
+  return { objects: catalog.counter(COUNT), allocatedBytes: catalog.counter(ALLOCATED) };
+}
+
 /** How much the objects of a store take. @throws IO_ERROR, BAD_CATALOG */
 export async function objectTotals(context: ServiceContext, catalog: Catalog): Promise<ObjectTotals> {
-  const generation = catalog.counter(GENERATION);
-  if (generation > 0 && catalog.counter(TAKEN_IN) === generation) {
-    return { objects: catalog.counter(COUNT), allocatedBytes: catalog.counter(ALLOCATED) };
-  }
-  return (await takeAndKeep(context, generation)) ?? take(context);
+  return keptObjectTotals(catalog) ?? (await takeAndKeep(context, catalog.counter(GENERATION))) ?? take(context);
 }
 
 async function take({ paths }: ServiceContext): Promise<ObjectTotals> {

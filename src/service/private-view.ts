@@ -23,6 +23,10 @@ export interface Change {
   readonly from?: string;
 }
 
+export interface RawChange extends Change {
+  readonly raw: RawName;
+}
+
 const TYPE_NAMES: Readonly<Record<number, string>> = {
   0o010000: 'fifo',
   0o020000: 'char',
@@ -33,7 +37,7 @@ const TYPE_NAMES: Readonly<Record<number, string>> = {
   0o140000: 'socket',
 };
 
-function typeName(mode: number): string {
+export function typeName(mode: number): string {
   return TYPE_NAMES[mode & 0o170000] ?? 'unknown';
 }
 
@@ -90,7 +94,12 @@ export class PrivateView {
 
   /** What differs from the tree, sorted by path. */
   changes(): Change[] {
-    const changes: Change[] = [];
+    return this.rawChanges().map(withoutRawPath);
+  }
+
+  /** The same with the path as bytes. */
+  rawChanges(): RawChange[] {
+    const changes: RawChange[] = [];
     for (const record of this.#records) {
       const change = record.kind === 'whiteout' ? this.#deletion(record) : this.#change(record);
       if (change !== undefined) changes.push(change);
@@ -139,28 +148,28 @@ export class PrivateView {
     }
   }
 
-  #deletion(record: ScanRecord): Change | undefined {
+  #deletion(record: ScanRecord): RawChange | undefined {
     const node = this.#treeChild(record.path);
     if (node === undefined) return undefined;
-    return { path: printableName(record.path), letter: 'D', change: 'deleted', type: typeName(node.mode) };
+    return { raw: record.path, path: printableName(record.path), letter: 'D', change: 'deleted', type: typeName(node.mode) };
   }
 
-  #change(record: ScanRecord): Change | undefined {
+  #change(record: ScanRecord): RawChange | undefined {
     const path = printableName(record.path);
     const type = typeName(record.mode);
     const below = this.#treeChild(record.path);
     const letter = below === undefined ? 'A' : 'C';
-    if (record.origin === null) return { path, letter, change: below === undefined ? 'added' : 'changed', type };
+    if (record.origin === null) return { raw: record.path, path, letter, change: below === undefined ? 'added' : 'changed', type };
     const origin = this.#tree.node(record.origin);
     if (origin.number !== below?.number) {
       const moved = (this.#gone.get(origin.number) ?? 0) > 0;
-      if (!moved) return { path, letter, change: below === undefined ? 'added' : 'changed', type };
-      return { path, letter, change: 'renamed', type, from: printableName(this.#treePath(origin)) };
+      if (!moved) return { raw: record.path, path, letter, change: below === undefined ? 'added' : 'changed', type };
+      return { raw: record.path, path, letter, change: 'renamed', type, from: printableName(this.#treePath(origin)) };
     }
-    if (this.#contentDiffers(record, origin)) return { path, letter, change: 'changed', type };
+    if (this.#contentDiffers(record, origin)) return { raw: record.path, path, letter, change: 'changed', type };
     // A copied-up folder is in the private area for what lies in it; by itself it may be as it was.
     if (record.kind === 'merged' && !metadataDiffers(record, origin)) return undefined;
-    return { path, letter, change: 'metadata', type };
+    return { raw: record.path, path, letter, change: 'metadata', type };
   }
 
   #contentDiffers(record: ScanRecord, origin: TreeNode): boolean {
@@ -174,18 +183,18 @@ export class PrivateView {
   }
 
   /** A folder that was deleted and made anew hides what the tree has in it. */
-  *#hiddenChildren(record: ScanRecord): Generator<Change> {
+  *#hiddenChildren(record: ScanRecord): Generator<RawChange> {
     const node = this.#treeChild(record.path);
     if (node === undefined || !isFolder(node.mode)) return;
     for (const { name, child } of this.#tree.entries(node)) {
       const path = `${record.path}/${name}`;
       if (this.#byPath.has(path)) continue;
-      yield { path: printableName(path), letter: 'D', change: 'deleted', type: typeName(child.mode) };
+      yield { raw: path, path: printableName(path), letter: 'D', change: 'deleted', type: typeName(child.mode) };
     }
   }
 
   /** A changed inode that the tree shows under several names is changed under each; the scan names one. */
-  *#otherNames(): Generator<Change> {
+  *#otherNames(): Generator<RawChange> {
     const wanted = new Map<number, ScanRecord>();
     for (const record of this.#records) {
       if (record.origin === null || record.kind === 'merged' || record.kind === 'whiteout') continue;
@@ -202,7 +211,7 @@ export class PrivateView {
         const path = folderPath === '/' ? `/${name}` : `${folderPath}/${name}`;
         if (this.#byPath.has(path) || this.#treeChild(path)?.number !== child.number) continue;
         const change = this.#contentDiffers(record, child) ? 'changed' : 'metadata';
-        yield { path: printableName(path), letter: 'C', change, type: typeName(record.mode) };
+        yield { raw: path, path: printableName(path), letter: 'C', change, type: typeName(record.mode) };
       }
     }
   }
@@ -227,7 +236,12 @@ export class PrivateView {
   }
 }
 
-function metadataDiffers(record: ScanRecord, origin: TreeNode): boolean {
+/** A change as JSON can hold it. */
+export function withoutRawPath({ path, letter, change, type, from }: RawChange): Change {
+  return { path, letter, change, type, ...(from !== undefined && { from }) };
+}
+
+export function metadataDiffers(record: ScanRecord, origin: TreeNode): boolean {
   return (
     record.mode !== origin.mode ||
     record.uid !== origin.uid ||

@@ -1,203 +1,208 @@
-import { statSync } from 'node:fs';
 import { readContainerFile } from '../catalog/container-file.js';
-import type { ContainerRecord } from '../catalog/records.js';
-import { TemplatefsError, errnoOf } from '../core/errors.js';
-import { engineState } from '../engine/engine-state.js';
-import { readMounts } from '../engine/mount-table.js';
-import { residentBytes } from '../engine/resident-bytes.js';
-import { scanPrivateArea } from '../engine/scan.js';
-import { formatObjectId, objectPath, parseObjectId, type ObjectId } from '../store/object-id.js';
-import { TreeReader } from '../store/tree-reader.js';
+import { TemplatefsError } from '../core/errors.js';
+import { controlRequest } from '../engine/control-client.js';
+import { containerAreaState, snapshotState, type AreaState } from './area-state.js';
+import { SumsOfAreas, type Area, type AreaSums } from './area-sums.js';
 import { openForReading, type ServiceContext } from './context.js';
 import { findContainer } from './find-record.js';
 import { snapshotIds, snapshotsInStore } from './list-snapshots.js';
-import { objectTotals } from './object-totals.js';
-import { privateSums } from './private-sums.js';
-import { PrivateView } from './private-view.js';
+import { cacheStatistics, mountedContainers, type CacheStatistics, type ContainerCache } from './page-cache-statistics.js';
+import { sharedBytesOf, sharedBytesOfStore, type SharedBytes } from './stored-bytes.js';
 
 /** Disk and memory, in bytes. */
 export interface Statistics {
-  readonly disk: {
-    /** What the containers would take as separate copies. */
-    readonly logicalBytes: number;
-    /** Allocated for objects, trees, private areas and snapshots. */
-    readonly storedBytes: number;
-    /** Of that for entries and contents of snapshots; what they share with others is counted there. */
-    readonly snapshotBytes: number;
-    readonly savedBytes: number;
-    /** logical / stored; null for an empty store. */
-    readonly ratio: number | null;
-  };
-  readonly memory: {
-    /** In the page cache of objects that mounted containers use, each object once. */
-    readonly residentBytes: number;
-    /** The same, once for each mounted container that uses the object. */
-    readonly withoutSharingBytes: number;
-    readonly savedBytes: number;
-  };
+  readonly disk: DiskStatistics;
+  /** null: nobody was asked to look. */
+  readonly memory: CacheStatistics | null;
   readonly containers: readonly ContainerStatistics[];
+  /** Only of an exact count. */
+  readonly exact?: ExactCount;
+}
+
+export interface DiskStatistics {
+  /** What the containers would take as separate copies. */
+  readonly logicalBytes: number;
+  /** Allocated for objects, trees, private areas and snapshots. */
+  readonly storedBytes: number;
+  readonly objectBytes: number;
+  readonly treeBytes: number;
+  /** Allocated for private areas of containers. */
+  readonly privateBytes: number;
+  /** Allocated for entries and contents of snapshots; what they share with others is counted there. */
+  readonly snapshotBytes: number;
+  /** Of the logical size: seen straight from templates, shared by links, the containers' own. */
+  readonly templateBytes: number;
+  readonly linkedBytes: number;
+  readonly ownBytes: number;
+  readonly savedBytes: number;
+  /** logical / stored; null for an empty store. */
+  readonly ratio: number | null;
 }
 
 export interface ContainerStatistics {
   readonly name: string;
   /** Content that the container sees. */
   readonly logicalBytes: number;
+  /** Of that from its template as it is. */
+  readonly templateBytes: number;
+  /** Of that of its own. */
+  readonly ownBytes: number;
   /** Allocated for what it changed. */
   readonly privateBytes: number;
+  readonly privateFiles: number;
   /** Size of private entries whose content is shared. */
   readonly linkedBytes: number;
   readonly links: number;
+  /** When its private area was counted; ISO 8601. It has not changed since, but by files that are open. */
+  readonly counted: string;
+  /** null while it is not mounted, or if nobody looked. */
+  readonly memory: ContainerCache | null;
 }
 
-interface Found {
-  readonly statistics: ContainerStatistics;
-  readonly tree: string;
-  readonly mounted: boolean;
-  /** Objects of its links, by id. */
-  readonly linked: ReadonlySet<string>;
+/** What a count of everything has found beside what was kept. */
+export interface ExactCount {
+  readonly agrees: boolean;
+  readonly differences: readonly { readonly what: string; readonly keptBytes: number; readonly countedBytes: number }[];
 }
 
-async function lookAt(context: ServiceContext, container: ContainerRecord): Promise<Found> {
-  const { paths, signal } = context;
-  const { name, tree } = container;
-  const records = await scanPrivateArea(paths, name, signal);
-  const sums = privateSums(records);
-  const reader = TreeReader.open(paths.tree(tree));
-  try {
-    return {
-      statistics: {
-        name,
-        logicalBytes: new PrivateView(reader, records).logicalBytes(),
-        privateBytes: sums.allocatedBytes,
-        linkedBytes: sums.linkedBytes,
-        links: sums.links,
-      },
-      tree,
-      mounted: (await engineState(paths, name, readMounts())).state === 'mounted',
-      linked: new Set(records.flatMap(({ object }) => (object === null ? [] : [object]))),
-    };
-  } finally {
-    reader.close();
+export interface StatisticsOptions {
+  /** Only this container, as if it were alone in the store. */
+  readonly name?: string;
+  /** Looks at everything, and compares it with what was kept. */
+  readonly exact?: boolean;
+  /** Leaves the page cache out: all that is left costs no look at a template. */
+  readonly noMemory?: boolean;
+}
+
+interface Looked {
+  readonly area: Area;
+  readonly state: AreaState;
+  readonly sums: AreaSums;
+}
+
+type Difference = ExactCount['differences'][number];
+
+class Look {
+  readonly #context: ServiceContext;
+  readonly #exact: boolean;
+  readonly sums: SumsOfAreas;
+  readonly differences: Difference[] = [];
+
+  constructor(context: ServiceContext, exact: boolean) {
+    this.#context = context;
+    this.#exact = exact;
+    this.sums = new SumsOfAreas(context);
   }
-}
 
-/** How many of these containers use each object. */
-function countUses(context: ServiceContext, containers: readonly Found[]): Map<string, { id: ObjectId; uses: number }> {
-  const uses = new Map<string, { id: ObjectId; uses: number }>();
-  const add = (id: ObjectId, count: number): void => {
-    const key = formatObjectId(id);
-    const before = uses.get(key);
-    if (before === undefined) uses.set(key, { id, uses: count });
-    else before.uses += count;
-  };
-  for (const tree of new Set(containers.map((container) => container.tree))) {
-    const sharers = containers.filter((container) => container.tree === tree);
-    const reader = TreeReader.open(context.paths.tree(tree));
-    try {
-      const inTree = new Set<string>();
-      for (const object of reader.objects()) {
-        add({ hash: object.hash, variant: object.variant }, sharers.length);
-        inTree.add(formatObjectId(object));
-      }
-      for (const text of sharers.flatMap(({ linked }) => [...linked])) {
-        const id = inTree.has(text) ? undefined : parseObjectId(text);
-        if (id !== undefined) add(id, 1);
-      }
-    } finally {
-      reader.close();
-    }
-  }
-  return uses;
-}
-
-async function memoryOf(context: ServiceContext, containers: readonly Found[]): Promise<Statistics['memory']> {
-  const uses = [...countUses(context, containers.filter(({ mounted }) => mounted)).values()];
-  const resident = await residentBytes(uses.map(({ id }) => objectPath(context.paths, id)), context.signal);
-  let once = 0;
-  let each = 0;
-  for (const [index, bytes] of resident.entries()) {
-    once += bytes;
-    each += bytes * (uses[index]?.uses ?? 1);
-  }
-  return { residentBytes: once, withoutSharingBytes: each, savedBytes: each - once };
-}
-
-/** Bytes that a file takes on the disk; 0 if it is not there. */
-function allocatedBytes(file: string): number {
-  try {
-    return statSync(file).blocks * 512;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return 0;
-    throw error;
-  }
-}
-
-/** All objects and trees of the store, or those of one container. */
-async function sharedBytes(context: ServiceContext, only: Found | undefined): Promise<number> {
-  using opened = openForReading(context);
-  const { catalog } = opened;
-  if (only !== undefined) {
-    const ids = [...countUses(context, [only]).values()];
-    return ids.reduce((sum, { id }) => sum + allocatedBytes(objectPath(context.paths, id)), allocatedBytes(context.paths.tree(only.tree)));
-  }
-  const ofSnapshots = snapshotsInStore(context.paths).flatMap((name) => readContainerFile(context.paths.containerFile(name)) ?? []);
-  const trees = new Set([...catalog.templates(), ...catalog.containers(), ...ofSnapshots].map(({ tree }) => tree));
-  const treeBytes = [...trees].reduce((sum, tree) => sum + allocatedBytes(context.paths.tree(tree)), 0);
-  return treeBytes + (await objectTotals(context, catalog)).allocatedBytes;
-}
-
-/** Allocated for what only the snapshots of a container, or of all, hold. */
-async function snapshotBytes(context: ServiceContext, name: string | undefined): Promise<number> {
-  const { paths, signal } = context;
-  const names = name === undefined ? snapshotsInStore(paths) : snapshotIds(paths, name).map((id) => `${name}@${id}`);
-  let bytes = 0;
-  for (const snapshot of names) {
+  /** @returns undefined for one that another command has just removed */
+  async at(area: Area, isOnly: boolean): Promise<Looked | undefined> {
+    const { paths, signal } = this.#context;
     signal?.throwIfAborted();
+    const isSnapshot = area.name.includes('@');
     try {
-      bytes += privateSums(await scanPrivateArea(paths, snapshot, signal)).allocatedBytes;
+      if (this.#exact && !isSnapshot) await this.#flush(area.name);
+      const state = isSnapshot ? snapshotState(paths, area.name) : await containerAreaState(paths, area.name, signal);
+      return { area, state, sums: this.#exact ? await this.#recount(area, state) : await this.sums.of(area, state) };
     } catch (error) {
-      // Another command has just removed it.
-      if (!(error instanceof TemplatefsError) || error.code !== 'CONTAINER_NOT_FOUND') throw error;
-    }
-  }
-  return bytes;
-}
-
-/**
- * What sharing saves, on disk and in memory. With `name` only that container, as if it were alone in the store.
- *
- * @throws CONTAINER_NOT_FOUND, BAD_TREE, INTEGRITY, ENGINE_FAILED, BAD_CATALOG
- */
-export async function statistics(context: ServiceContext, name?: string): Promise<Statistics> {
-  const found: Found[] = [];
-  for (const container of containersToLookAt(context, name)) {
-    context.signal?.throwIfAborted();
-    try {
-      found.push(await lookAt(context, container));
-    } catch (error) {
-      // Another command has just destroyed it.
-      if (name === undefined && error instanceof TemplatefsError && error.code === 'CONTAINER_NOT_FOUND') continue;
+      if (!isOnly && error instanceof TemplatefsError && error.code === 'CONTAINER_NOT_FOUND') return undefined;
       throw error;
     }
   }
-  const logicalBytes = found.reduce((sum, { statistics: { logicalBytes: bytes } }) => sum + bytes, 0);
-  const privateBytes = found.reduce((sum, { statistics: { privateBytes: bytes } }) => sum + bytes, 0);
-  const ofSnapshots = await snapshotBytes(context, name);
-  const storedBytes = privateBytes + ofSnapshots + (await sharedBytes(context, name === undefined ? undefined : found[0]));
+
+  async #recount(area: Area, state: AreaState): Promise<AreaSums> {
+    const kept = this.sums.kept(area, state);
+    const { sums } = await this.sums.count(area, state);
+    // Of what files that are open have grown by, nobody could know.
+    if (kept !== undefined && !state.hasOpenFiles) {
+      for (const what of ['logicalBytes', 'privateBytes', 'linkedBytes'] as const) this.compare(`${area.name} ${what}`, kept[what], sums[what]);
+    }
+    return sums;
+  }
+
+  compare(what: string, keptBytes: number, countedBytes: number): void {
+    if (keptBytes !== countedBytes) this.differences.push({ what, keptBytes, countedBytes });
+  }
+
+  /** What was written a moment ago may have no blocks yet. */
+  async #flush(container: string): Promise<void> {
+    const { paths } = this.#context;
+    if ((await mountedContainers(this.#context, [container])).has(container)) {
+      await controlRequest(paths.controlSocket(container), ['sync'], { timeoutMs: 120_000 });
+    }
+  }
+}
+
+/**
+ * What sharing saves, on disk and in memory. Private areas that have not changed since they were counted are not looked at, and
+ * templates never, but for the page cache: docs/measuring.md.
+ *
+ * @throws CONTAINER_NOT_FOUND, BAD_TREE, INTEGRITY, ENGINE_FAILED, BAD_CATALOG, INTERRUPTED
+ */
+export async function statistics(context: ServiceContext, options: StatisticsOptions = {}): Promise<Statistics> {
+  const { name, exact = false } = options;
+  const { paths } = context;
+  const look = new Look(context, exact);
+  const found: Looked[] = [];
+  for (const area of containersToLookAt(context, name)) {
+    const looked = await look.at(area, name !== undefined);
+    if (looked !== undefined) found.push(looked);
+  }
+  let snapshotBytes = 0;
+  const snapshots = name === undefined ? snapshotsInStore(paths) : snapshotIds(paths, name).map((id) => `${name}@${id}`);
+  for (const snapshot of snapshots) {
+    const tree = readContainerFile(paths.containerFile(snapshot))?.tree;
+    if (tree !== undefined) snapshotBytes += (await look.at({ name: snapshot, tree }, false))?.sums.privateBytes ?? 0;
+  }
+  if (name === undefined) look.sums.retain(new Set([...found.map(({ area }) => area.name), ...snapshots]));
+  const memory = options.noMemory === true ? undefined : await lookAtMemory(context, look.sums, found);
   return {
-    disk: {
-      logicalBytes,
-      storedBytes,
-      snapshotBytes: ofSnapshots,
-      savedBytes: logicalBytes - storedBytes,
-      ratio: storedBytes === 0 ? null : Math.round((logicalBytes / storedBytes) * 1000) / 1000,
-    },
-    memory: await memoryOf(context, found),
-    containers: found.map(({ statistics: numbers }) => numbers),
+    disk: diskOf(found, snapshotBytes, await shared(context, look, found, options)),
+    memory: memory?.all ?? null,
+    containers: found.map(({ area, sums }) => ({ name: area.name, ...sums, memory: memory?.containers.get(area.name) ?? null })),
+    ...(exact && { exact: { agrees: look.differences.length === 0, differences: look.differences } }),
   };
 }
 
-function containersToLookAt(context: ServiceContext, name: string | undefined): ContainerRecord[] {
+async function shared(context: ServiceContext, look: Look, found: readonly Looked[], options: StatisticsOptions): Promise<SharedBytes> {
+  const [only] = found;
+  if (options.name !== undefined && only !== undefined) {
+    return sharedBytesOf(context, { tree: only.area.tree, objects: await look.sums.objectsOf(only.area, only.state) });
+  }
+  const store = await sharedBytesOfStore(context, options.exact === true);
+  if (store.keptObjectBytes !== undefined) look.compare('objects', store.keptObjectBytes, store.objectBytes);
+  return store;
+}
+
+function diskOf(found: readonly Looked[], snapshotBytes: number, { objectBytes, treeBytes }: SharedBytes): DiskStatistics {
+  const total = (what: 'logicalBytes' | 'templateBytes' | 'linkedBytes' | 'ownBytes' | 'privateBytes'): number =>
+    found.reduce((sum, { sums }) => sum + sums[what], 0);
+  const [logicalBytes, privateBytes] = [total('logicalBytes'), total('privateBytes')];
+  const storedBytes = privateBytes + snapshotBytes + objectBytes + treeBytes;
+  return {
+    logicalBytes,
+    storedBytes,
+    objectBytes,
+    treeBytes,
+    privateBytes,
+    snapshotBytes,
+    templateBytes: total('templateBytes'),
+    linkedBytes: total('linkedBytes'),
+    ownBytes: total('ownBytes'),
+    savedBytes: logicalBytes - storedBytes,
+    ratio: storedBytes === 0 ? null : Math.round((logicalBytes / storedBytes) * 1000) / 1000,
+  };
+}
+
+async function lookAtMemory(context: ServiceContext, sums: SumsOfAreas, found: readonly Looked[]): ReturnType<typeof cacheStatistics> {
+  const mounted = await mountedContainers(context, found.map(({ area }) => area.name));
+  const users = [];
+  for (const { area, state } of found) {
+    if (mounted.has(area.name)) users.push({ ...area, objects: await sums.objectsOf(area, state) });
+  }
+  return cacheStatistics(context, users);
+}
+
+function containersToLookAt(context: ServiceContext, name: string | undefined): Area[] {
   using opened = openForReading(context);
   return name === undefined ? opened.catalog.containers() : [findContainer(opened.catalog, name)];
 }

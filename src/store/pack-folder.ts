@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { PassThrough, type Readable } from 'node:stream';
 import { TemplatefsError } from '../core/errors.js';
+import type { RawName } from './raw-names.js';
 
 /*
  * GNU tar reads the folder: it knows xattrs, holes, hard links and every byte in a name, none of which Node.js does.
@@ -28,6 +29,8 @@ const PIPE_BYTES = 1 << 20;
 export interface PackOptions {
   /** Leaves out what is mounted below the folder. */
   readonly oneFileSystem: boolean;
+  /** Only these, as raw paths from `/`, in this order, and nothing that is below them; else everything. */
+  readonly members?: readonly RawName[];
 }
 
 /** A folder as an archive, while tar reads it. */
@@ -45,10 +48,14 @@ export interface PackedFolder {
 /** Packs a folder with everything that tar knows; the same folder gives the same bytes. */
 export function packFolder(folder: string, options: PackOptions): PackedFolder {
   const more = options.oneFileSystem ? ['--one-file-system'] : [];
-  const tar = spawn('tar', [...TAR_ARGUMENTS, ...more, `--directory=${folder}`, '.'], {
-    stdio: ['ignore', 'pipe', 'pipe'],
+  const what = options.members === undefined ? ['.'] : ['--no-recursion', '--null', '--verbatim-files-from', '--files-from=-'];
+  const tar = spawn('tar', [...TAR_ARGUMENTS, ...more, `--directory=${folder}`, ...what], {
+    stdio: ['pipe', 'pipe', 'pipe'],
     env: { ...process.env, LC_ALL: 'C', TAR_OPTIONS: '' },
   });
+  // One that fails early does not read all of them: its status tells.
+  tar.stdin.on('error', () => undefined);
+  tar.stdin.end(Buffer.from((options.members ?? []).map((path) => `.${path}\0`).join(''), 'latin1'));
   let stderr = '';
   tar.stderr.setEncoding('utf8').on('data', (text: string) => (stderr = `${stderr}${text}`.slice(-4096)));
   const ended = new Promise<TemplatefsError | undefined>((resolve) => {

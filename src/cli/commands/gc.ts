@@ -30,6 +30,10 @@ export function gcCommand(host: CommandHost): Command {
       host.run(command, async (session) => {
         const { collectGarbage } = await import('../../service/collect-garbage.js');
         const done = await collectGarbage(session.context, { dryRun: options.dryRun === true });
+        if (!done.dryRun && done.objects + done.trees > 0) {
+          const { sampleAfter } = await import('../../service/statistics-samples.js');
+          await sampleAfter(session.context, 'gc');
+        }
         session.result(done, text);
         return done.kept.length === 0 ? 0 : EXIT_STATUS.PARTIAL;
       }),

@@ -83,13 +83,17 @@ export function linkCommand(host: CommandHost): Command {
         const { linkContainers } = await import('../../service/link-containers.js');
         const { lowerDiskPriority } = await import('../../service/lower-disk-priority.js');
         lowerDiskPriority();
-        const run = (): Promise<LinkedContainers> =>
-          linkContainers(session.context, {
+        const { sampleAfter } = await import('../../service/statistics-samples.js');
+        const run = async (): Promise<LinkedContainers> => {
+          const linked = await linkContainers(session.context, {
             settings,
             dryRun: options.dryRun === true,
             full: options.full === true,
             ...(options.all !== true && { names }),
           });
+          if (!linked.dryRun && linked.adoptedFiles + linked.mergedFiles > 0) await sampleAfter(session.context, 'link');
+          return linked;
+        };
         if (options.watch !== undefined && options.watch !== false) {
           const seconds = typeof options.watch === 'string' ? parseSeconds(options.watch) / 1000 : WATCH_SECONDS;
           return watch(session, run, seconds);

@@ -127,3 +127,15 @@ describe('Catalog', () => {
     writer.close();
   });
 });
+
+test('of many samples the older half is thinned, the first and the newest stay', () => {
+  using catalog = Catalog.open(temporaryStore(), 'write');
+  for (let at = 0; at < 100; at += 1) {
+    catalog.addSample({ taken: String(at), reason: 'stats', containers: 1, logical: at, stored: 1, objects: 1, private: 0, linked: 0, resident: null, unshared: null }, 20);
+    expect(catalog.samples().length).toBeLessThanOrEqual(20);
+  }
+  const taken = catalog.samples().map((one) => Number(one.taken));
+  expect(taken[0]).toBe(0);
+  expect(taken.slice(-10)).toEqual([90, 91, 92, 93, 94, 95, 96, 97, 98, 99]);
+  expect(taken).toEqual([...taken].sort((a, b) => a - b));
+});

@@ -118,6 +118,6 @@ test('sums count each inode once', () => {
   const file = record('file', '/a', { sizeBytes: 5, allocatedBytes: 4096, links: 2 });
   const link = record('link', '/l', { sizeBytes: 7, object: object(7) });
   expect(privateSums([file, { ...file, path: '/b' }, link, record('dir', '/d', { allocatedBytes: 4096 }), record('whiteout', '/w', { inode: 0 })])).toEqual({
-    allocatedBytes: 8192, files: 1, links: 1, linkedBytes: 7,
+    allocatedBytes: 8192, files: 1, links: 1, linkedBytes: 7, ownBytes: 5,
   });
 });
