@@ -17,6 +17,8 @@ const SNAKEOIL = 'make-ssl-cert generate-default-snakeoil --force-overwrite';
 const KNOWN: readonly SecretRule[] = [
   // Part of a template all the same: without them nobody could log in.
   ...['/etc/shadow', '/etc/shadow-', '/etc/gshadow', '/etc/gshadow-', '/etc/security/opasswd'].map((pattern): SecretRule => ({ pattern, action: 'keep' })),
+  // Copies of configuration files as packages bring them, to compare with.
+  { pattern: '/var/lib/ucf/**', action: 'keep' },
   // An empty one means: make one at the first start.
   { pattern: '/etc/machine-id', action: 'empty' },
   { pattern: '/etc/ssh/ssh_host_*', action: 'remake', command: 'ssh-keygen -A' },
