@@ -51,7 +51,7 @@ test.each([['frobnicate'], ['list', '--frob'], ['create'], ['create', 'c1'], ['m
 test('every command has help with examples', async () => {
   const commands = [
     [], ['template', 'create'], ['template', 'import'], ['template', 'list'], ['template', 'info'], ['template', 'remove'], ['create'],
-    ['mount'], ['umount'], ['exec'], ['bundle'], ['export'], ['list'], ['info'], ['diff'], ['destroy'], ['stats'], ['verify'], ['gc'], ['catalog', 'rebuild'],
+    ['mount'], ['umount'], ['exec'], ['bundle'], ['export'], ['list'], ['info'], ['diff'], ['destroy'], ['stats'], ['explain'], ['du'], ['query', 'package'], ['query', 'object'], ['verify'], ['gc'], ['catalog', 'rebuild'],
   ];
   for (const command of commands) {
     const answer = await run(...command, '--help');
