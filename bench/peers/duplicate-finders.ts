@@ -36,9 +36,14 @@ export const FINDERS: readonly Finder[] = [
     name: 'rmlint',
     what: 'rmlint: hashes of growing parts of files of one size; its script then clones them, file by file',
     commands: (folder, state) => [
-      ['rmlint', '-T', 'df', '-q', '-o', `sh:${state}`, '-c', 'sh:clone', folder],
+      ['rmlint', '-T', 'df', '-o', `sh:${state}`, '-c', 'sh:clone', folder],
       ['sh', state, '-d', '-q', '-x'],
     ],
   }),
-  finder({ name: 'duperemove', what: 'duperemove -d: hashes of blocks of 128 KiB, kept in a file for the next run', commands: (folder, state) => [['duperemove', '-r', '-d', '-q', `--hashfile=${state}`, folder]] }),
+  finder({
+    name: 'duperemove',
+    what: 'duperemove -d -b 4096: hashes of blocks (of 4 KiB, as with its usual 128 KiB it finds no small files), kept in a file for the next run',
+    // Its status is 22 when there is nothing to do.
+    commands: (folder, state) => [['sh', '-c', 'duperemove -r -d -q -b 4096 "--hashfile=$1" "$2" > /dev/null || [ $? = 22 ]', 'sh', state, folder]],
+  }),
 ];

@@ -23,13 +23,12 @@ async function fleetOf(context: RunContext): Promise<MergeFleet> {
 async function endFleet(): Promise<void> {
   const ended = fleet;
   fleet = undefined;
-  found.clear();
   await ended?.end();
 }
 
-async function timeCommands(own: MergeFleet, { driver, signal }: RunContext): Promise<number> {
+async function timeCommands(own: MergeFleet, { driver, input, signal }: RunContext): Promise<number> {
   let ns = 0;
-  for (const command of own.commands()) ns += (await driver.run(['run', ...command], signal)).value;
+  for (const command of own.commands()) ns += (await driver.run(['run', ...command], signal, { cwd: input.places.scratch })).value; // rmlint leaves a file where it runs
   return ns;
 }
 
@@ -70,6 +69,9 @@ export const mergeFound: Scenario = {
   name: 'merge-found',
   what: 'what that gives back of the disk',
   unit: 'bytes',
+  prepare: async (_root, context) => {
+    if (!found.has(context.slot)) await (await fleetOf(context)).prepare();
+  },
   run: async (_root, context) => {
     if (!found.has(context.slot)) await runTwice(context);
     return { value: found.get(context.slot) ?? 0, work: {} };

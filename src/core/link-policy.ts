@@ -10,9 +10,11 @@ export interface LinkSettings {
   readonly ageSeconds?: number;
   /** Most bytes read each second. */
   readonly bytesPerSecond?: number;
+  /** Most threads that read at once; 0: as many as there are processors, up to four. */
+  readonly threads?: number;
 }
 
-const NUMBERS = { 'link-least': 'leastBytes', 'link-greatest': 'greatestBytes', 'link-age': 'ageSeconds', 'link-rate': 'bytesPerSecond' } as const;
+const NUMBERS = { 'link-least': 'leastBytes', 'link-greatest': 'greatestBytes', 'link-age': 'ageSeconds', 'link-rate': 'bytesPerSecond', 'link-threads': 'threads' } as const;
 
 /** Reads `link-…` lines of a store's config or a container's file; others are passed over. @returns what is wrong, if something is */
 export function parseLinkSettings(lines: readonly KeyValueLine[]): LinkSettings | string {

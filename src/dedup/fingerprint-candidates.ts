@@ -18,6 +18,8 @@ export interface FingerprintOptions {
   readonly hashBits?: number;
   /** 0: as fast as the disk is. */
   readonly bytesPerSecond?: number;
+  /** Most threads at once; 0: all that there are. */
+  readonly threads?: number;
   readonly signal?: AbortSignal;
   /** Bytes read so far. */
   readonly onProgress?: (bytes: number) => void;
@@ -60,7 +62,8 @@ export async function fingerprintAll(files: readonly FileToRead[], what: 'ends' 
     }
   };
   try {
-    await Promise.all(objectWorkers().map(work));
+    const workers = objectWorkers();
+    await Promise.all(workers.slice(0, options.threads === undefined || options.threads === 0 ? workers.length : options.threads).map(work));
     options.signal?.throwIfAborted();
     return results;
   } finally {

@@ -25,11 +25,19 @@ export interface LinkCache {
   readonly kept: readonly (Candidate & { readonly object: string })[];
   /** Files that were skipped by what the scan says of them. */
   readonly skipped: readonly SkippedFile[];
+  /** What its links name, each once: other containers' files may be equal to it. */
+  readonly objects: readonly LinkedObject[];
   /** Whether something was in use, and is worth another look although nothing changes. */
   readonly again: boolean;
 }
 
-const VERSION = 1;
+/** An object that a link names. */
+export interface LinkedObject {
+  readonly object: string;
+  readonly sizeBytes: number;
+}
+
+const VERSION = 2;
 
 type Row = readonly [inode: number, size: number, allocated: number, seconds: number, nanoseconds: number, partial: 0 | 1, path: string];
 
@@ -49,6 +57,7 @@ interface Stored {
   readonly candidates: readonly (readonly [Row, string | null, string | null])[];
   readonly kept: readonly (readonly [Row, string])[];
   readonly skipped: readonly (readonly [string, string])[];
+  readonly objects: readonly (readonly [string, number])[];
 }
 
 /** @returns undefined when there is none that can be used */
@@ -63,6 +72,7 @@ export function readLinkCache(file: string, container: string): LinkCache | unde
       candidates: stored.candidates.map(([row, ends, hash]) => ({ ...fromRow(container, row), ends, hash })),
       kept: stored.kept.map(([row, object]) => ({ ...fromRow(container, row), object })),
       skipped: stored.skipped.map(([path, reason]) => ({ container, path, reason })),
+      objects: stored.objects.map(([object, sizeBytes]) => ({ object, sizeBytes })),
     };
   } catch (error) {
     const errno = errnoOf(error);
@@ -71,7 +81,7 @@ export function readLinkCache(file: string, container: string): LinkCache | unde
   }
 }
 
-export function writeLinkCache(file: string, { mark, policy, candidates, kept, skipped, again }: LinkCache): void {
+export function writeLinkCache(file: string, { mark, policy, candidates, kept, skipped, objects, again }: LinkCache): void {
   const stored: Stored = {
     version: VERSION,
     mark,
@@ -80,6 +90,7 @@ export function writeLinkCache(file: string, { mark, policy, candidates, kept, s
     candidates: candidates.map((each) => [toRow(each), each.ends, each.hash]),
     kept: kept.map((each) => [toRow(each), each.object]),
     skipped: skipped.map(({ path, reason }) => [path, reason]),
+    objects: [...new Map(objects.map(({ object, sizeBytes }) => [object, sizeBytes]))],
   };
   writeFileDurably(file, JSON.stringify(stored));
 }

@@ -1,8 +1,9 @@
 import { statSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { applyMerges, type Merge, type MergeOutcome } from '../dedup/apply-merges.js';
 import type { Candidate, SkippedFile } from '../dedup/candidate.js';
-import type { CachedCandidate } from '../dedup/link-cache.js';
+import type { CachedCandidate, LinkedObject } from '../dedup/link-cache.js';
 import { fingerprintAll, type FileToRead } from '../dedup/fingerprint-candidates.js';
 import { objectsOf, type KnownObjects } from '../dedup/known-objects.js';
 import { groupByContent, sharingEnds, sharingSizes, type Group } from '../dedup/plan-links.js';
@@ -37,6 +38,8 @@ export interface LinkCandidatesOptions {
   readonly hashBits?: number;
   /** Most bytes read each second; 0: as fast as the disk is. */
   readonly bytesPerSecond?: number;
+  /** Most threads that read at once; 0: all. */
+  readonly threads?: number;
 }
 
 export interface LinkedFiles {
@@ -61,11 +64,14 @@ export interface LinkedFiles {
   readonly left: readonly CachedCandidate[];
   /** Links that keep their content. */
   readonly kept: readonly (Candidate & { readonly object: string })[];
+  /** What new links name. */
+  readonly objects: readonly (LinkedObject & { readonly container: string })[];
 }
 
 /** What an engine may take of the time of a root that is in use, and of one that is not. */
 const BUSY_BUDGET_US = 1_000;
 const IDLE_BUDGET_US = 50_000;
+const MOST_ENGINES = 4;
 /** Contents with one fingerprint that are told apart: with 128 bits there is one. */
 const MOST_OBJECTS = 1_000;
 /** New objects before the next files are merged: what the run takes of the disk for a while, and two syncs of the file system. */
@@ -92,6 +98,7 @@ class Linking {
   readonly #done = new Set<CachedCandidate>();
   readonly #kept: (Candidate & { readonly object: string })[] = [];
   readonly #adopted = new Set<string>();
+  readonly #objects: (LinkedObject & { readonly container: string })[] = [];
   #adoptedFiles = 0;
   #mergedFiles = 0;
   #keptFiles = 0;
@@ -128,6 +135,7 @@ class Linking {
       again: this.#again,
       left: this.#options.candidates.filter((candidate) => !this.#done.has(candidate)),
       kept: this.#kept,
+      objects: this.#objects,
     };
   }
 
@@ -177,12 +185,13 @@ class Linking {
 
   async #read(files: readonly FileToRead[], what: 'ends' | 'whole', step: string): ReturnType<typeof fingerprintAll> {
     const { signal, onProgress } = this.#context;
-    const { hashBits, bytesPerSecond } = this.#options;
+    const { hashBits, bytesPerSecond, threads } = this.#options;
     const before = this.#readBytes;
     const total = what === 'whole' ? files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) : undefined;
     return fingerprintAll(files, what, {
       ...(hashBits !== undefined && { hashBits }),
       ...(bytesPerSecond !== undefined && { bytesPerSecond }),
+      ...(threads !== undefined && { threads }),
       ...(signal !== undefined && { signal }),
       onProgress: (bytes) => {
         this.#readBytes = before + bytes;
@@ -340,6 +349,7 @@ class Linking {
       }
       this.#done.add(candidate);
       const id = formatObjectId(merge.object);
+      this.#objects.push({ container: candidate.container, object: id, sizeBytes: candidate.sizeBytes });
       // The first link to a new object is the file that it was made of, or as good as that.
       if (this.#adopted.delete(id)) this.#adoptedFiles += 1;
       else this.#mergedFiles += 1;
@@ -353,32 +363,50 @@ class Linking {
     }
   }
 
+  /** Each engine compares in its one thread: as many of them at once as there are processors. */
   async #apply(merges: readonly Merge[], step: string): Promise<{ merge: Merge; outcome: MergeOutcome }[]> {
-    const { paths, signal, onProgress } = this.#context;
     const done: { merge: Merge; outcome: MergeOutcome }[] = [];
-    for (const container of new Set(merges.map(({ candidate }) => candidate.container))) {
-      const own = merges.filter(({ candidate }) => candidate.container === container);
-      const opened = await this.#options.open(container);
-      if (typeof opened === 'string') {
-        for (const merge of own) done.push({ merge, outcome: { kind: 'skipped', reason: opened } });
-        continue;
-      }
-      try {
-        await applyMerges(own, {
-          socket: paths.controlSocket(container),
-          budgetUs: opened.isIdle ? IDLE_BUDGET_US : BUSY_BUDGET_US,
-          ...(signal !== undefined && { signal }),
-          onDone: (merge, outcome) => {
-            done.push({ merge, outcome });
-            onProgress?.({ step, done: done.length, total: merges.length, unit: 'items' });
-          },
-        });
-      } finally {
-        // An engine does not count merging as a change.
-        new SumsOfAreas(this.#context).forget(container);
-      }
+    const ofContainers = new Map<string, Merge[]>();
+    for (const merge of merges) {
+      const { container } = merge.candidate;
+      const own = ofContainers.get(container);
+      if (own === undefined) ofContainers.set(container, [merge]);
+      else own.push(merge);
     }
+    const waiting = [...ofContainers];
+    const note = (merge: Merge, outcome: MergeOutcome): void => {
+      done.push({ merge, outcome });
+      this.#context.onProgress?.({ step, done: done.length, total: merges.length, unit: 'items' });
+    };
+    const work = async (): Promise<void> => {
+      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) await this.#applyIn(...next, note);
+    };
+    const threads = this.#options.threads ?? 0;
+    const atOnce = Math.min(waiting.length, threads === 0 ? Math.min(availableParallelism(), MOST_ENGINES) : threads);
+    const ended = await Promise.allSettled(Array.from({ length: atOnce }, work));
+    const failed = ended.find((each) => each.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
     return done;
+  }
+
+  async #applyIn(container: string, merges: readonly Merge[], note: (merge: Merge, outcome: MergeOutcome) => void): Promise<void> {
+    const { paths, signal } = this.#context;
+    const opened = await this.#options.open(container);
+    if (typeof opened === 'string') {
+      for (const merge of merges) note(merge, { kind: 'skipped', reason: opened });
+      return;
+    }
+    try {
+      await applyMerges(merges, {
+        socket: paths.controlSocket(container),
+        budgetUs: opened.isIdle ? IDLE_BUDGET_US : BUSY_BUDGET_US,
+        ...(signal !== undefined && { signal }),
+        onDone: note,
+      });
+    } finally {
+      // An engine does not count merging as a change.
+      new SumsOfAreas(this.#context).forget(container);
+    }
   }
 
   #skip(candidate: CachedCandidate, reason: string): void {

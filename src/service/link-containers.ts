@@ -4,7 +4,7 @@ import { TemplatefsError } from '../core/errors.js';
 import type { LinkSettings } from '../core/link-policy.js';
 import { findCandidates, type SkippedFile } from '../dedup/candidate.js';
 import { KnownObjects } from '../dedup/known-objects.js';
-import { readLinkCache, withKnownHashes, writeLinkCache, type CachedCandidate, type LinkCache } from '../dedup/link-cache.js';
+import { readLinkCache, withKnownHashes, writeLinkCache, type CachedCandidate, type LinkCache, type LinkedObject } from '../dedup/link-cache.js';
 import { readLinkSummary, writeLinkSummary, type LinkSummary } from '../dedup/link-summary.js';
 import { scanPrivateArea } from '../engine/scan.js';
 import { parseObjectId } from '../store/object-id.js';
@@ -57,11 +57,13 @@ interface Looked {
   readonly candidates: readonly CachedCandidate[];
   readonly kept: LinkCache['kept'];
   readonly skipped: readonly SkippedFile[];
+  /** What its links name. */
+  readonly objects: readonly LinkedObject[];
   readonly isUnchanged: boolean;
 }
 
-const NOTHING: Pick<LinkedFiles, 'adoptedFiles' | 'mergedFiles' | 'keptFiles' | 'addedBytes' | 'linkedBytes' | 'savedBytes' | 'readBytes' | 'skipped' | 'left' | 'kept' | 'again'> = {
-  adoptedFiles: 0, mergedFiles: 0, keptFiles: 0, addedBytes: 0, linkedBytes: 0, savedBytes: 0, readBytes: 0, skipped: [], left: [], kept: [], again: [],
+const NOTHING: Pick<LinkedFiles, 'adoptedFiles' | 'mergedFiles' | 'keptFiles' | 'addedBytes' | 'linkedBytes' | 'savedBytes' | 'readBytes' | 'skipped' | 'left' | 'kept' | 'objects' | 'again'> = {
+  adoptedFiles: 0, mergedFiles: 0, keptFiles: 0, addedBytes: 0, linkedBytes: 0, savedBytes: 0, readBytes: 0, skipped: [], left: [], kept: [], objects: [], again: [],
 };
 
 function keyOf({ leastBytes, greatestBytes, paths, leastAgeSeconds }: ContainerLinkPolicy): string {
@@ -121,6 +123,19 @@ function lookUp(context: ServiceContext, names: readonly string[] | undefined): 
   return { names: [...new Set(names)].map((name) => findContainer(opened.catalog, name).name), generation };
 }
 
+function addLinked(known: KnownObjects, objects: readonly LinkedObject[]): void {
+  for (const { object, sizeBytes } of objects) {
+    const id = parseObjectId(object);
+    if (id !== undefined) known.add(id, sizeBytes);
+  }
+}
+
+/** Of limits of several containers the one that holds for all; 0 is none. */
+function leastLimit(limits: readonly number[]): number {
+  const set = limits.filter((limit) => limit > 0);
+  return set.length === 0 ? 0 : Math.min(...set);
+}
+
 interface RunInput {
   readonly names: readonly string[];
   readonly marks: ReadonlyMap<string, string | null>;
@@ -152,19 +167,21 @@ class Run {
     const known = await this.#knownObjects();
     const looked: Looked[] = [];
     for (const name of this.#input.names) {
-      const found = await this.#look(name, known);
-      if (found !== undefined) looked.push(found);
+      const found = await this.#look(name);
+      if (found === undefined) continue;
+      looked.push(found);
+      addLinked(known, found.objects);
       this.#context.onProgress?.({ step: 'looking at containers', done: looked.length, total: this.#input.names.length, unit: 'items' });
     }
     try {
-      const rates = looked.map(({ policy }) => policy.bytesPerSecond).filter((rate) => rate > 0);
       const linked = await linkCandidates(this.#context, {
         candidates: looked.flatMap(({ candidates }) => candidates),
         kept: looked.flatMap(({ kept }) => kept),
         adoptNew: false,
         known,
         open: (container) => this.#open(container),
-        bytesPerSecond: rates.length === 0 ? 0 : Math.min(...rates),
+        bytesPerSecond: leastLimit(looked.map(({ policy }) => policy.bytesPerSecond)),
+        threads: leastLimit(looked.map(({ policy }) => policy.threads)),
         ...(this.#options.dryRun !== undefined && { dryRun: this.#options.dryRun }),
         ...(this.#options.hashBits !== undefined && { hashBits: this.#options.hashBits }),
       });
@@ -183,11 +200,15 @@ class Run {
     if (this.#options.dryRun !== true) noteObjectsChange(opened.catalog);
     this.#generation = objectsGeneration(opened.catalog);
     addKnownObjects(this.#context, opened.catalog, known);
+    // Of containers that are not asked for, what the last look at them found. Objects that are gone by now are nobody's.
+    for (const { name } of opened.catalog.containers()) {
+      if (!this.#input.names.includes(name)) addLinked(known, readLinkCache(this.#context.paths.linkCache(name), name)?.objects ?? []);
+    }
     return known;
   }
 
   /** What one container has; from the cache where nothing has changed since. */
-  async #look(name: string, known: KnownObjects): Promise<Looked | undefined> {
+  async #look(name: string): Promise<Looked | undefined> {
     const { paths, signal } = this.#context;
     const { marks, policies, useCache } = this.#input;
     const policy = policies.get(name);
@@ -195,19 +216,16 @@ class Run {
     const cache = useCache ? readLinkCache(paths.linkCache(name), name) : undefined;
     let before = marks.get(name) ?? null;
     if (cache?.mark !== undefined && cache.mark !== null && cache.mark === before && cache.policy === keyOf(policy)) {
-      return { name, policy, mark: before, candidates: cache.candidates, kept: cache.kept, skipped: cache.skipped, isUnchanged: true };
+      return { name, policy, mark: before, candidates: cache.candidates, kept: cache.kept, skipped: cache.skipped, objects: cache.objects, isUnchanged: true };
     }
     try {
       // Nobody can say whether it has changed: an engine can, the next time.
       if (before === null && this.#options.dryRun !== true && typeof (await this.#open(name)) !== 'string') before = await changeMark(paths, name);
       const records = await scanPrivateArea(paths, name, signal);
-      for (const { kind, object, sizeBytes } of records) {
-        const id = kind === 'link' && object !== null ? parseObjectId(object) : undefined;
-        if (id !== undefined) known.add(id, sizeBytes);
-      }
+      const objects = records.flatMap(({ kind, object, sizeBytes }) => (kind === 'link' && object !== null ? [{ object, sizeBytes }] : []));
       const found = findCandidates(name, records, policy, Date.now() / 1000);
       const candidates = withKnownHashes(found.candidates, cache?.candidates ?? []);
-      return { name, policy, mark: before, candidates, kept: found.kept, skipped: found.skipped, isUnchanged: false };
+      return { name, policy, mark: before, candidates, kept: found.kept, skipped: found.skipped, objects, isUnchanged: false };
     } catch (error) {
       if (!(error instanceof TemplatefsError) || error.code === 'INTERRUPTED' || this.#input.names.length === 1) throw error;
       this.#failed.push({ container: name, reason: error.message });
@@ -245,11 +263,11 @@ class Run {
     const containers = { ...this.#input.summary.containers };
     try {
       makeFolder(paths.linkCaches);
-      for (const { name, policy, mark, skipped } of looked) {
+      for (const { name, policy, mark, skipped, objects } of looked) {
         const again = linked.again.some(({ container }) => container === name) || skipped.some(({ reason }) => reason === 'written to lately');
         containers[name] = { mark, policy: keyOf(policy), again };
         const own = <File extends { readonly container: string }>(files: readonly File[]): File[] => files.filter(({ container }) => container === name);
-        writeLinkCache(paths.linkCache(name), { mark, policy: keyOf(policy), candidates: own(linked.left), kept: own(linked.kept), skipped, again });
+        writeLinkCache(paths.linkCache(name), { mark, policy: keyOf(policy), candidates: own(linked.left), kept: own(linked.kept), skipped, objects: [...objects, ...own(linked.objects)], again });
       }
       // A run over some says nothing of what new objects mean to the others.
       const isAll = this.#options.names === undefined;

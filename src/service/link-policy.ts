@@ -7,6 +7,7 @@ import type { ServiceContext } from './context.js';
 
 export interface ContainerLinkPolicy extends LinkPolicy {
   readonly bytesPerSecond: number;
+  readonly threads: number;
 }
 
 /** What holds for one container: the command's options, then the container's file, then the store's config. @throws INTEGRITY */
@@ -21,5 +22,6 @@ export function linkPolicyOf(context: ServiceContext, container: string, given: 
     paths: settings.paths?.map((path) => Buffer.from(path, 'utf8').toString('latin1')) ?? null,
     leastAgeSeconds: settings.ageSeconds ?? DEFAULT_POLICY.leastAgeSeconds,
     bytesPerSecond: settings.bytesPerSecond ?? 0,
+    threads: settings.threads ?? 0,
   };
 }

@@ -86,6 +86,16 @@ describe('link', () => {
     expect(await link('--all')).toMatchObject({ unchanged: 2, readBytes: 0 });
   });
 
+  test('finds what only links of a container hold in which nothing has changed', async () => {
+    for (const name of ['var/twin-1', 'var/twin-2']) put('c2', name, `twins${CONTENT}`);
+    for (const name of ['var/pair-1', 'var/pair-2']) put('c2', name, `pair${CONTENT}`);
+    expect(await link('--all')).toMatchObject({ adoptedFiles: 2, mergedFiles: 2 });
+    put('c1', 'var/third', `twins${CONTENT}`);
+    expect(await link('--all')).toMatchObject({ unchanged: 1, adoptedFiles: 0, mergedFiles: 1 });
+    put('c1', 'var/fourth', `pair${CONTENT}`);
+    expect(await link('c1')).toMatchObject({ adoptedFiles: 0, mergedFiles: 1 });
+  });
+
   test('shares the page cache of what was merged', async () => {
     // Larger than any other here, so that its object is found by its size.
     const content = Buffer.alloc(3_000_000, 'page');

@@ -17,6 +17,7 @@ interface LinkOptions {
   readonly path?: readonly string[];
   readonly age?: string;
   readonly rate?: string;
+  readonly threads?: string;
   readonly watch?: string | boolean;
 }
 
@@ -38,6 +39,11 @@ function text(done: LinkedContainers): string {
   ].join('\n');
 }
 
+function parseThreads(text: string): number {
+  if (!/^[1-9]\d{0,2}$/.test(text)) throw new TemplatefsError('USAGE', `not a number of threads: ${JSON.stringify(text)}`, { hint: 'for example: --threads 1' });
+  return Number(text);
+}
+
 function settingsOf(options: LinkOptions): LinkSettings {
   for (const path of options.path ?? []) {
     if (!path.startsWith('/')) throw new TemplatefsError('USAGE', `not an absolute path: ${JSON.stringify(path)}`, { hint: 'name it as the container sees it: --path /usr' });
@@ -48,6 +54,7 @@ function settingsOf(options: LinkOptions): LinkSettings {
     ...(options.path !== undefined && { paths: options.path.map((path) => (path === '/' ? path : path.replace(/\/+$/, ''))) }),
     ...(options.age !== undefined && { ageSeconds: parseSeconds(options.age) / 1000 }),
     ...(options.rate !== undefined && { bytesPerSecond: parseSize(options.rate) }),
+    ...(options.threads !== undefined && { threads: parseThreads(options.threads) }),
   };
 }
 
@@ -72,6 +79,7 @@ export function linkCommand(host: CommandHost): Command {
     .option('--path <path...>', 'only files below these paths of the container')
     .option('--age <seconds>', 'only files that were not written to for so long')
     .option('--rate <size>', 'read at most so much each second')
+    .option('--threads <number>', 'read with at most so many threads')
     .option('--watch [seconds]', `go on, with a run each so many seconds (default: ${WATCH_SECONDS})`)
     .addHelpText('after', examples('templatefs link c1', 'templatefs link --all --dry-run', 'templatefs link --all --least-size 4K --rate 50M --watch 600'))
     .action((names: string[], options: LinkOptions, command: Command) =>

@@ -8,7 +8,8 @@ that they are equal to, and with others. Every read must give what the model say
 stat(2) says of each file must be what it was.
 
 What a descriptor or a mapping shows: outside of shared paths always the file's content of now; below one (/usr) that, or what
-it showed when it was opened, as with files of the template (docs/merging.md).
+it showed when it was opened, as with files of the template (docs/merging.md); what was renamed out of there is still served as it was while
+somebody has it open from before.
 
     npm run test:merging -- --fleet      containers that each install the same: fleet.py
 """
@@ -44,9 +45,14 @@ class Wrong(Exception):
 class File:
     """An inode of the model."""
 
+    made = 0
+
     def __init__(self, content):
         self.content = bytearray(content)
         self.links = 1
+        File.made += 1
+        self.number = File.made
+        self.story = []  # what was done to it, for whoever looks for what went wrong
 
 
 class Use:
@@ -55,6 +61,10 @@ class Use:
     def __init__(self, file, shared, writable, fd=None, memory=None):
         self.file, self.shared, self.writable, self.fd, self.memory = file, shared, writable, fd, memory
         self.first = bytes(file.content)
+
+    def __str__(self):
+        what = 'mapping' if self.memory is not None else f'descriptor {self.fd}'
+        return f'{what}{" for writing" if self.writable else ""}{" below a shared path" if self.shared else ""}'
 
     def shows(self):
         if self.memory is not None:
@@ -67,7 +77,10 @@ class Use:
         if self.shared and not self.writable:
             allowed.append(self.first)
         if now not in allowed:
-            raise Wrong(f'{what}: {"a mapping" if self.memory is not None else "a descriptor"} shows {describe(now)}, and not {" or ".join(map(describe, allowed))}')
+            wanted = allowed[0]
+            places = [at for at in range(min(len(now), len(wanted))) if now[at] != wanted[at]]
+            where = f' (bytes {places[0]} to {places[-1]} differ)' if places else ''
+            raise Wrong(f'{what}: {self} shows {describe(now)}, and not {" or ".join(map(describe, allowed))}{where}; its file: {"; ".join(self.file.story[-25:])}')
 
     def end(self):
         if self.memory is not None:
@@ -143,6 +156,14 @@ class Run:
     def one_name(self):
         return self.random.choice(sorted(self.names))
 
+    def keeps(self, path):
+        """Whether a descriptor that is opened now may keep its bytes: below a shared path, or while somebody has the file open who
+        opened it there (it was renamed since): a file has one backing at a time."""
+        return self.is_shared(path) or any(use.shared for use in self.uses_of(self.names[path]))
+
+    def tell(self, file, what):
+        file.story.append(f'{len(self.log)}: {what}')
+
     def uses_of(self, file):
         return [use for use in self.uses if use.file is file]
 
@@ -159,6 +180,7 @@ class Run:
         if file is None:
             self.names[path] = File(content)
         else:
+            self.tell(file, f'put as {path}')
             file.content[:] = content
 
     def op_replace(self):
@@ -177,6 +199,7 @@ class Run:
         data = self.random.randbytes(self.random.choice((1, 100, 5000)))
         if self.random.random() < 0.5:  # what is there already: it may be merged again
             data = bytes(file.content[offset:offset + len(data)])
+        self.tell(file, f'write {len(data)} at {offset} as {path}')
         fd = os.open(self.real(path), os.O_WRONLY)
         try:
             os.pwrite(fd, data, offset)
@@ -189,6 +212,7 @@ class Run:
         if any(use.memory is not None for use in self.uses_of(file)):
             return
         size = self.random.choice((0, len(file.content) // 2, len(file.content) + 10))
+        self.tell(file, f'truncate to {size}')
         os.truncate(self.real(path), size)
         if size < len(file.content):
             del file.content[size:]
@@ -198,6 +222,7 @@ class Run:
     def drop(self, path):
         file = self.names.pop(path, None)
         if file is not None:
+            self.tell(file, f'{path} goes')
             file.links -= 1
 
     def op_unlink(self):
@@ -212,6 +237,7 @@ class Run:
             return
         os.rename(self.real(old), self.real(new))
         file = self.names.pop(old)
+        self.tell(file, f'rename from {old} to {new}')
         self.drop(new)
         self.names[new] = file
 
@@ -221,6 +247,7 @@ class Run:
             return
         os.link(self.real(old), self.real(new))
         self.names[new] = self.names[old]
+        self.tell(self.names[new], f'link {new} of {old}')
         self.names[new].links += 1
 
     def op_chmod(self):
@@ -232,7 +259,8 @@ class Run:
         path = self.one_name()
         writable = self.random.random() < 0.3
         fd = os.open(self.real(path), os.O_RDWR if writable else os.O_RDONLY)
-        self.uses.append(Use(self.names[path], self.is_shared(path), writable, fd=fd))
+        self.uses.append(Use(self.names[path], self.keeps(path), writable, fd=fd))
+        self.tell(self.names[path], f'open as {path}: {self.uses[-1]}')
 
     def op_map(self):
         path = self.one_name()
@@ -245,7 +273,8 @@ class Run:
             memory = mmap.mmap(fd, len(file.content), mmap.MAP_SHARED, mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0))
         finally:
             os.close(fd)
-        self.uses.append(Use(file, self.is_shared(path), writable, memory=memory))
+        self.uses.append(Use(file, self.keeps(path), writable, memory=memory))
+        self.tell(file, f'map as {path}: {self.uses[-1]}')
 
     def op_store(self):
         """Through a descriptor or a mapping that is there."""
@@ -258,6 +287,7 @@ class Run:
             return
         offset = self.random.randrange(limit)
         data = self.random.randbytes(min(50, limit - offset))
+        self.tell(use.file, f'store {len(data)} at {offset} through {use}')
         if use.memory is not None:
             use.memory[offset:offset + len(data)] = data
         else:
@@ -266,7 +296,9 @@ class Run:
 
     def op_close(self):
         if self.uses:
-            self.uses.pop(self.random.randrange(len(self.uses))).end()
+            use = self.uses.pop(self.random.randrange(len(self.uses)))
+            self.tell(use.file, f'close {use}')
+            use.end()
 
     def op_look(self):
         if self.uses:
@@ -277,7 +309,7 @@ class Run:
         with open(self.real(path), 'rb') as file:
             content = file.read()
         if content != self.names[path].content:
-            raise Wrong(f'{path} holds {describe(content)}, and not {describe(self.names[path].content)}')
+            raise Wrong(f'{path} holds {describe(content)}, and not {describe(self.names[path].content)}; {"; ".join(self.names[path].story[-25:])}')
 
     def op_merge(self):
         path = self.one_name()
@@ -297,6 +329,7 @@ class Run:
         except RuntimeError as error:
             raise Wrong(str(error)) from error
         word = answer.split(' ')[0]
+        self.tell(file, f'merge: {answer}')
         if obj != right and word in ('merged', 'kept'):
             raise Wrong(f'{path} was merged with another content')
         if word == 'failed':
@@ -345,9 +378,10 @@ class Run:
 class Killer(threading.Thread):
     """Kills the worker again and again."""
 
-    def __init__(self, store, seconds):
+    def __init__(self, store, seconds, step):
         super().__init__(daemon=True)
         self.store, self.seconds, self.kills, self.ended = store, seconds, 0, threading.Event()
+        self.step, self.at = step, []
         self.pause = threading.Lock()
 
     def run(self):
@@ -356,6 +390,7 @@ class Killer(threading.Thread):
                 try:
                     os.kill(self.store.worker(), signal.SIGKILL)
                     self.kills += 1
+                    self.at.append(self.step())
                 except (OSError, StopIteration, ValueError):
                     pass
 
@@ -372,12 +407,13 @@ def main():
     folder = tempfile.mkdtemp(prefix='templatefs-merging-', dir=options.folder)
     if options.fleet:
         return fleet.main(options, folder)
-    store = Store(folder)
+    place = fleet.make_volume(folder, options.file_system) if options.file_system else folder
+    store = Store(place)
     run = Run(store, options.seed)
-    killer = Killer(store, options.kill_every)
+    killer = Killer(store, options.kill_every, lambda: len(run.log))
     step, problem = 0, None
     try:
-        run.prepare(folder)
+        run.prepare(place)
         if options.kill_every > 0:
             killer.start()
         for step in range(1, options.steps + 1):
@@ -398,9 +434,12 @@ def main():
         for use in run.uses:
             use.end()
         subprocess.run([f'{PROJECT}/bin/templatefs', '--store', store.path, 'umount', 'c1', '--force'], capture_output=True, check=False)
+        if place != folder:
+            fleet.remove_volume(place)
         shutil.rmtree(folder, ignore_errors=True)
     if problem is not None:
         print(f'wrong: step {step}: {problem}')
+        print(f'killed at: {killer.at[-10:]}')
         print(f'last: {" ".join(run.log[-20:])}')
         print(f'again: npm run test:merging -- --steps {options.steps} --seed {options.seed}')
     skipped = sum(count for answer, count in run.counts.items() if answer.startswith('skipped'))
