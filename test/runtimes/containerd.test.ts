@@ -1,7 +1,8 @@
 import { appendFileSync, chmodSync, copyFileSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { containerdScripts } from '../support/containerd-scripts.js';
+import { Registry } from '../support/registry.js';
 import { buildRoot, compareTrees } from '../support/roots.js';
 import { runOk } from '../support/run-program.js';
 import type { RuntimeScripts } from '../support/runtime-scripts.js';
@@ -13,11 +14,14 @@ import type { TestStore } from '../support/test-store.js';
 /** How often containerd and the snapshotter are killed: more with `npm run test:containerd -- ROUNDS`. */
 const ROUNDS = Number(process.env['TEMPLATEFS_CONTAINERD_ROUNDS'] ?? 2);
 const PARALLEL = 20;
-const IMAGE = 'docker.io/test/image';
+/** A loaded machine may take its time. */
+const SCRIPT_MS = 900_000;
 
 const scratch = useScratch();
+let registry: Registry | undefined;
+let image = '';
 let layout = '';
-let archives = '';
+let archive = '';
 let unpacked = '';
 let store: TestStore;
 let scripts: RuntimeScripts;
@@ -31,19 +35,20 @@ async function addLayer(from: string, to: string, change: (root: string) => void
   await runOk('rm', ['-rf', bundle]);
 }
 
-/** An archive of one image, as `ctr images import` takes it. */
-async function archive(tag: string): Promise<void> {
-  await runOk('skopeo', ['copy', '--quiet', `oci:${layout}:${tag}`, `docker-archive:${join(archives, tag)}.tar:${IMAGE}:${tag}`]);
+/** Puts an image into the registry. */
+async function push(tag: string): Promise<void> {
+  await runOk('skopeo', ['copy', '--quiet', '--dest-tls-verify=false', `oci:${layout}:${tag}`, `docker://${image}:${tag}`]);
 }
 
 beforeAll(async () => {
   layout = join(scratch.makeFolder('layouts'), 'images');
-  archives = scratch.makeFolder('archives');
+  registry = await Registry.start(scratch);
+  image = `${registry.address}/test/image`;
   await runOk('umoci', ['init', '--layout', layout]);
   await runOk('umoci', ['new', '--image', `${layout}:base`]);
   await addLayer('base', 'base', async (root) => {
     await buildRoot(root);
-    // Docker's archives, which skopeo writes here, cannot hold two names of a device, nor sockets.
+    // containerd cannot unpack two names of a device.
     rmSync(join(root, 'dev/disk-2'));
   });
   await addLayer('base', 'web', (root) => {
@@ -68,7 +73,9 @@ beforeAll(async () => {
       if (number === 4) symlinkSync('layer-4', join(root, 'was-0'));
     });
   }
-  await archive('web');
+  await push('web');
+  archive = scratch.path('web.tar');
+  await runOk('skopeo', ['copy', '--quiet', `oci:${layout}:web`, `docker-archive:${archive}:${image}:web`]);
   // Small ones on one layer, for many at once.
   await runOk('umoci', ['new', '--image', `${layout}:small`]);
   await addLayer('small', 'small', (root) => {
@@ -82,12 +89,16 @@ beforeAll(async () => {
   for (let number = 0; number < PARALLEL; number++) {
     writeFileSync(join(more, 'number'), `${number}\n`);
     await runOk('umoci', ['insert', '--image', `${layout}:small`, '--tag', `n${number}`, join(more, 'number'), '/number']);
-    await archive(`n${number}`);
+    await push(`n${number}`);
   }
   const bundle = scratch.path('reference');
   await runOk('umoci', ['unpack', '--image', `${layout}:web`, bundle]);
   unpacked = join(bundle, 'rootfs');
 }, 600_000);
+
+afterAll(() => {
+  registry?.end();
+});
 
 function begin(): void {
   store = scratch.makeStore();
@@ -98,7 +109,7 @@ afterEach(async () => {
   await store.expectSound();
 });
 
-const importing = (tag: string): string => `ctr images import --snapshotter templatefs ${archives}/${tag}.tar > /dev/null`;
+const pulling = (tag: string): string => `ctr images pull --plain-http --snapshotter templatefs ${image}:${tag} > /dev/null`;
 
 describe('an image of many layers', () => {
   test('unpack, run, diff, commit, remove', { timeout: 300_000 }, async () => {
@@ -106,17 +117,17 @@ describe('an image of many layers', () => {
     const seen = scratch.path('seen');
     const lines = await scripts.lines(
       `start
-      ${importing('web')}
-      ctr images check | grep -c 'docker.io/test/image:web.*complete.*true' || ctr images check
-      ctr images mount --snapshotter templatefs ${IMAGE}:web /srv >/dev/null
+      ctr images import --snapshotter templatefs ${archive} > /dev/null
+      ctr images check | grep -c '${image}:web.*complete.*true'
+      ctr images mount --snapshotter templatefs ${image}:web /srv >/dev/null
       cp -a --sparse=always /srv ${seen}
       ctr images unmount --rm --snapshotter templatefs /srv >/dev/null
-      ctr_run --snapshotter templatefs ${IMAGE}:web r1 /bin/sh -c 'cat /layer-5; echo; id -u'
-      ctr run -d --snapshotter templatefs ${IMAGE}:web r2 /bin/sh -c 'echo here > /root/made; rm -rf /usr/lib/many; echo up > /root/up; while :; do sleep 0.05; done' < /dev/null
+      ctr_run --snapshotter templatefs ${image}:web r1 /bin/sh -c 'cat /layer-5; echo; id -u'
+      ctr run -d --snapshotter templatefs ${image}:web r2 /bin/sh -c 'echo here > /root/made; rm -rf /usr/lib/many; echo up > /root/up; while :; do sleep 0.05; done' < /dev/null
       root=$(ctr snapshots --snapshotter templatefs mounts /x r2 | sed 's/.*bind \\(\\S*\\) .*/\\1/')
       until_true "[ -e $root/root/up ]"
-      ctr snapshots --snapshotter templatefs usage r2 | tail -n 1 | awk '{ print $1 }'
-      ctr snapshots --snapshotter templatefs diff r2 | tar -t | grep -E 'root/made|usr/lib/.wh' | sort
+      ctr snapshots --snapshotter templatefs usage r2 | tail -n 1 | awk '{ print $1, ($NF > 0) }'
+      ctr snapshots --snapshotter templatefs diff r2 | tar -tz | grep -E 'root/made|usr/lib/.wh' | sort
       ctr tasks kill -s KILL r2
       until_true 'ctr tasks ls | grep "r2 .*STOPPED"'
       ctr tasks delete r2 || :
@@ -127,14 +138,112 @@ describe('an image of many layers', () => {
       cat $(ctr snapshots --snapshotter templatefs mounts /x look | sed 's/.*bind \\(\\S*\\) .*/\\1/')/root/made
       ctr snapshots --snapshotter templatefs rm look
       ctr snapshots --snapshotter templatefs rm my-layer
-      ctr images rm --sync ${IMAGE}:web > /dev/null
+      ctr images rm --sync ${image}:web > /dev/null
       until_true all_gone
       roots
       stop_all >&2`,
       'stop_all',
+      SCRIPT_MS,
     );
-    expect(lines).toEqual(['1', '5', '0', 'r2', expect.any(String), 'root/made', 'usr/lib/.wh.many', '    "Kind": "Committed",', 'here'].filter((line) => line !== 'r2'));
+    expect(lines).toEqual(['1', '5', '0', 'r2 1', 'root/made', 'usr/lib/.wh.many', '    "Kind": "Committed",', 'here']);
     // Sockets are in no layer.
     expect((await compareTrees(unpacked, seen)).differences).toBe('');
+  });
+
+  test('another namespace of containerd, and a containerd that has lost all that it knew, store no file again', { timeout: 300_000 }, async () => {
+    begin();
+    const lines = await scripts.lines(
+      `start
+      objects() { find $TEMPLATEFS_STORE/objects -type f | wc -l; }
+      ${pulling('n1')}
+      before=$(objects)
+      CONTAINERD_NAMESPACE=other ${pulling('n1')}
+      CONTAINERD_NAMESPACE=other ctr_run ${image}:n1 r1 /bin/cat /number
+      # Each namespace lets go of it for itself.
+      ctr images rm --sync ${image}:n1 > /dev/null
+      CONTAINERD_NAMESPACE=other ctr_run ${image}:n1 r1 /bin/cat /number
+      kill_and_wait TERM $containerd_pid
+      rm -rf $run_folder/root
+      start_containerd
+      ${pulling('n1')}
+      ctr_run ${image}:n1 r1 /bin/cat /number
+      echo $(( $(objects) - before ))
+      stop_all >&2`,
+      'stop_all',
+      SCRIPT_MS,
+    );
+    expect(lines).toEqual(['1', '1', '1', '0']);
+  });
+});
+
+describe('many at once', () => {
+  test(`${PARALLEL} images are pulled in parallel, run, and removed`, { timeout: 600_000 }, async () => {
+    begin();
+    const numbers = [...Array(PARALLEL).keys()].join(' ');
+    const lines = await scripts.lines(
+      `start
+      pids=
+      for n in ${numbers}; do ${pulling('n$n')} & pids="$pids $!"; done
+      for pid in $pids; do wait $pid || echo "pull failed"; done
+      # One layer that all have, and one of each; and the empty root.
+      ls $TEMPLATEFS_STORE/templates | wc -l
+      for n in 0 7 19; do ctr_run ${image}:n$n r$n /bin/cat /number; done
+      for n in ${numbers}; do ctr images rm ${image}:n$n > /dev/null; done
+      ctr images rm --sync ${image}:n0 > /dev/null 2>&1 || :
+      until_true all_gone
+      stop_all >&2
+      templatefs gc > /dev/null
+      find $TEMPLATEFS_STORE/objects -type f | wc -l`,
+      'stop_all',
+      SCRIPT_MS,
+    );
+    expect(lines).toEqual([String(PARALLEL + 2), '0', '7', '19', '0']);
+  });
+});
+
+describe('killed in the middle', () => {
+  test.each(['snapshotter', 'containerd', 'both'])('%s: what is tried again succeeds, containers go on, nothing is left', { timeout: 900_000 }, async (victim) => {
+    begin();
+    const lines = await scripts.lines(
+      `start
+      ${pulling('n0')}
+      ctr run -d --snapshotter templatefs ${image}:n0 runs /bin/sh -c 'while :; do echo on >> /log; done' < /dev/null
+      root=$(ctr snapshots --snapshotter templatefs mounts /x runs | sed 's/.*bind \\(\\S*\\) .*/\\1/')
+      revive() {
+        case ${victim} in snapshotter | both) kill_and_wait KILL $snapshotter_pid; start_snapshotter ;; esac
+        case ${victim} in containerd | both) kill_and_wait KILL $containerd_pid; start_containerd ;; esac
+      }
+      for round in $(seq ${ROUNDS}); do
+        ${pulling('web')} 2>&1 & pull_pid=$!
+        ${pulling('n$round')} 2>&1 & other_pid=$!
+        sleep 0.$(( (round * 37 + $$) % 90 + 10 ))
+        revive
+        wait $pull_pid || :; wait $other_pid || :
+        ${pulling('web')}
+        ${pulling('n$round')}
+        ctr_run ${image}:web r$round /bin/sh -c 'cat /layer-5'
+        echo
+        ctr_run ${image}:n$round r$round /bin/cat /number
+        size=$(stat -c %s $root/log)
+        until_true "[ \\$(stat -c %s $root/log) -gt $size ]"
+        ctr images rm ${image}:n$round > /dev/null
+        # Killed while it removes.
+        ctr images rm --sync ${image}:web > /dev/null 2>&1 & remove_pid=$!
+        sleep 0.0$(( round % 9 ))
+        revive
+        wait $remove_pid || :
+      done
+      ctr images rm ${image}:web > /dev/null 2>&1 || :
+      ctr tasks kill -s KILL runs
+      until_true 'ctr tasks ls | grep "runs .*STOPPED"'
+      ctr tasks delete runs > /dev/null 2>&1 || :
+      ctr containers delete runs
+      ctr images rm --sync ${image}:n0 > /dev/null
+      until_true all_gone
+      stop_all >&2`,
+      'stop_all',
+      SCRIPT_MS,
+    );
+    expect(lines).toEqual([...Array(ROUNDS).keys()].flatMap((round) => ['5', String(round + 1)]));
   });
 });

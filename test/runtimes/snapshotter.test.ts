@@ -1,5 +1,6 @@
 import { chmodSync, chownSync, existsSync, linkSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { constants } from 'node:os';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { KIND, type Info } from '../../src/snapshotter/messages.js';
 import { STATUS } from '../../src/snapshotter/status.js';
@@ -13,6 +14,8 @@ import type { TestStore } from '../support/test-store.js';
  * The snapshotter as containerd sees it, by gRPC. The first half is what containerd's own suite for snapshotters (core/snapshots/testsuite)
  * expects of every one. The real containerd: containerd.test.ts.
  */
+
+const { EDQUOT } = constants.errno;
 
 const scratch = useScratch();
 let store: TestStore;
@@ -39,7 +42,7 @@ afterEach(async () => {
     }
   }
   await client.cleanUp();
-  expect(await snapshotsInStore()).toEqual([]);
+  expect(snapshotsInStore()).toEqual([]);
 });
 
 afterAll(async () => {
@@ -49,9 +52,8 @@ afterAll(async () => {
 });
 
 /** Templates and containers of snapshots. */
-async function snapshotsInStore(): Promise<string[]> {
-  const [templates, containers] = (await Promise.all([store.json('template', 'list'), store.json('list')])) as { name: string }[][];
-  return [...(templates ?? []), ...(containers ?? [])].map(({ name }) => name).filter((name) => /^containerd-\d/.test(name));
+function snapshotsInStore(): string[] {
+  return ['templates', 'private'].flatMap((name) => readdirSync(join(store.path, name))).filter((name) => /^containerd-\d/.test(name));
 }
 
 const fresh = (name: string): string => `default/${++count}/${name}`;
@@ -272,7 +274,7 @@ describe('beyond the suite', () => {
     await client.commit(name, key, ref);
     await expect(client.prepare('other/1/extract', '', ref)).rejects.toEqual(failsWith(STATUS.alreadyExists, name));
     // How containerd looks for it then.
-    expect((await client.list('labels."containerd.io/snapshot.ref"==sha256:chain1,parent==""')).map((info) => [info.name, info.kind])).toEqual([[fresh('x') && expect.any(String), KIND.active], [name, KIND.committed]]);
+    expect((await client.list('labels."containerd.io/snapshot.ref"==sha256:chain1,parent==""')).map((info) => [info.name, info.kind])).toEqual([[expect.any(String), KIND.active], [name, KIND.committed]]);
     // On another parent it is another content.
     await client.prepare(fresh('extract'), name, ref);
     // A container of this image is no unpack.
@@ -302,7 +304,7 @@ describe('beyond the suite', () => {
     const key = fresh('k');
     const { source } = await client.prepare(key, '', { 'containerd.io/snapshot/max-size': '1M' });
     writeFileSync(join(source, 'f'), Buffer.alloc(512 * 1024, 7));
-    expect(() => { writeFileSync(join(source, 'g'), Buffer.alloc(1024 * 1024, 7)); }).toThrow(/EDQUOT|-122/);
+    expect(() => { writeFileSync(join(source, 'g'), Buffer.alloc(1024 * 1024, 7)); }).toThrow(expect.objectContaining({ errno: -EDQUOT }));
     const { size } = await client.usage(key);
     expect(size).toBeGreaterThanOrEqual(512 * 1024);
     expect(size).toBeLessThanOrEqual(1024 * 1024);
@@ -347,7 +349,7 @@ describe('beyond the suite', () => {
     writeFileSync(join(source, 'g'), 'own');
     const container = source.slice(source.lastIndexOf('/') + 1);
     await store.refuses(['destroy', container, '--force'], { status: 11, code: 'BUSY', message: /is a snapshot of containerd/ });
-    const [template = ''] = (await snapshotsInStore()).filter((name) => name !== container);
+    const [template = ''] = snapshotsInStore().filter((name) => name !== container);
     await store.refuses(['template', 'remove', template], { status: 11, code: 'TEMPLATE_IN_USE', message: /is a snapshot of containerd/ });
     await store.ok('gc');
     expect([readFileSync(join(source, 'f'), 'utf8'), readFileSync(join(source, 'g'), 'utf8')]).toEqual(['kept', 'own']);
@@ -355,7 +357,7 @@ describe('beyond the suite', () => {
 
   test('killed at any time it loses nothing that it has answered, and clears away what it had not', { timeout: 300_000 }, async () => {
     const answered = new Map<string, string>();
-    for (let round = 0; round < 5; round++) {
+    for (let round = 0; round < 3; round++) {
       const work = [...Array(4).keys()].map(async (job) => {
         for (let step = 0; ; step++) {
           const id = `${round}.${job}.${step}`;
@@ -380,7 +382,7 @@ describe('beyond the suite', () => {
       // Active ones that were answered or not: both are listed or gone, as containerd may see them.
       for (const { name } of await client.list('kind==active')) await client.remove(name);
       await client.cleanUp();
-      expect(await snapshotsInStore()).toHaveLength(listed.length);
+      expect(snapshotsInStore()).toHaveLength(listed.length);
     }
     for (const [name, text] of answered) {
       const key = fresh('look');
