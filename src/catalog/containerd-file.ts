@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs';
-import { TemplatefsError, errnoOf } from '../core/errors.js';
+import { TemplatefsError } from '../core/errors.js';
 import { formatKeyValues, parseKeyValues, type KeyValueLine } from '../core/key-value-text.js';
+import { readTextFile } from './read-text-file.js';
 
 const MAGIC = 'templatefs-containerd';
 const HINT = 'containerd would take it for gone: restore the file from a backup of the store';
@@ -98,12 +98,6 @@ function parseLabel(text: string, refuse: (why: string) => TemplatefsError): [st
 
 /** Reads and checks a record. @returns undefined if there is none @throws INTEGRITY */
 export function readContainerdFile(path: string, id: number): ContainerdFile | undefined {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
-    throw error;
-  }
-  return parseContainerdFile(text, id, path);
+  const text = readTextFile(path);
+  return text === undefined ? undefined : parseContainerdFile(text, id, path);
 }

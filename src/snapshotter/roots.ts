@@ -1,9 +1,8 @@
-import { HeldLocks } from '../catalog/lock.js';
 import { settledEngineState } from '../engine/engine-state.js';
-import { lock, openForWriting, type ServiceContext } from '../service/context.js';
+import { lock, type ServiceContext } from '../service/context.js';
 import { createContainer } from '../service/create-container.js';
 import { defaultRootPath } from '../service/default-root.js';
-import { lockSubject } from '../service/find-record.js';
+import { holdContainer } from '../service/hold-container.js';
 import { mountLocked } from '../service/mount-container.js';
 import { flushRoot } from '../service/snapshot-container.js';
 import { umountLocked } from '../service/umount-container.js';
@@ -29,9 +28,7 @@ export async function makeContainer(context: ServiceContext, { name, template, s
 export async function mountRoot(context: ServiceContext, name: string, readOnly: boolean): Promise<string> {
   const { paths } = context;
   if ((await settledEngineState(paths, name)).state === 'mounted') return defaultRootPath(paths, name);
-  using opened = await openForWriting(context);
-  using locks = new HeldLocks();
-  locks.hold(await lockSubject(context, opened.catalog, 'container', name));
+  using _held = await holdContainer(context, name);
   const { root } = await mountLocked(context, { name, temporary: false, ...(readOnly && { mountOptions: 'ro' }) });
   return root;
 }
@@ -42,9 +39,7 @@ export async function mountRoot(context: ServiceContext, name: string, readOnly:
  */
 export async function unmountRoot(context: ServiceContext, name: string): Promise<void> {
   await flushRoot(context, name);
-  using opened = await openForWriting(context);
-  using locks = new HeldLocks();
-  locks.hold(await lockSubject(context, opened.catalog, 'container', name));
-  locks.hold(await lock(context, { name: `use-${name}`, what: `container ${name}`, mode: 'exclusive' }));
+  using held = await holdContainer(context, name);
+  held.locks.hold(await lock(context, { name: `use-${name}`, what: `container ${name}`, mode: 'exclusive' }));
   await umountLocked(context, name, true);
 }
