@@ -82,7 +82,7 @@ beforeAll(async () => {
     mkdirSync(join(root, 'bin'));
     copyFileSync('/bin/busybox', join(root, 'bin/busybox'));
     chmodSync(join(root, 'bin/busybox'), 0o755);
-    for (const name of ['sh', 'cat', 'echo']) symlinkSync('busybox', join(root, 'bin', name));
+    for (const name of ['sh', 'cat', 'echo', 'sleep']) symlinkSync('busybox', join(root, 'bin', name));
     writeFileSync(join(root, 'common'), 'the same in two images that share no layer\n'.repeat(100));
   });
   const more = scratch.makeFolder('more');
@@ -207,7 +207,7 @@ describe('killed in the middle', () => {
     const lines = await scripts.lines(
       `start
       ${pulling('n0')}
-      ctr run -d --snapshotter templatefs ${image}:n0 runs /bin/sh -c 'while :; do echo on >> /log; done' < /dev/null
+      ctr run -d --snapshotter templatefs ${image}:n0 runs /bin/sh -c 'while :; do echo on >> /log; sleep 0.05; done' < /dev/null
       root=$(ctr snapshots --snapshotter templatefs mounts /x runs | sed 's/.*bind \\(\\S*\\) .*/\\1/')
       revive() {
         case ${victim} in snapshotter | both) kill_and_wait KILL $snapshotter_pid; start_snapshotter ;; esac
