@@ -9,7 +9,7 @@ const tiers = [
   ['store', 'catalog'],
   ['engine', 'packages', 'templates', 'sandbox', 'dedup', 'oci'],
   ['service'],
-  ['server', 'cli'],
+  ['server', 'snapshotter', 'cli'],
 ];
 
 const tierRules = tiers.flatMap((folders, tier) =>

@@ -48,6 +48,7 @@ runtimes | podman         | podman run --rootfs
 runtimes | systemd-container | systemd-nspawn
 runtimes | skopeo         | copies images from registries
 runtimes | umoci          | makes images to import
+runtimes | containerd     | on the snapshotter; brings ctr and its shim
 runtimes | docker-registry | a registry on loopback
 programs | sqlite3      | reads the database of rpm
 programs | postgresql   | server, pgbench and pg_amcheck: a database on a root
@@ -66,6 +67,7 @@ bench | xfsprogs        | mkfs.xfs for the volume on which those merge
 bench | fio             | the load of a container that is merged
 bench | e2fsprogs       | mkfs.ext4 for the volume that everything is measured on
 bench | rsync           | makes roots that are not copy-on-write what they were
+bench | containerd      | its overlayfs snapshotter is the peer of ours
 bench | git             | program that is measured on roots
 bench | postgresql      | server and pgbench, measured on roots
 fuzz  | clang-14        | libFuzzer: instruments the engine

@@ -1,5 +1,6 @@
 import { aptInstall } from './apt-install.js';
 import { chmodUsrShare } from './chmod-usr-share.js';
+import { containerdImages, containerdRun } from './containerd.js';
 import { containerStart } from './container-start.js';
 import { containers } from './containers.js';
 import { cxxBuild } from './cxx-build.js';
@@ -20,14 +21,14 @@ import { tarUsr } from './tar-usr.js';
 import { unpack } from './unpack.js';
 import { walkRoot } from './walk-root.js';
 
-const WORK: readonly Scenario[] = [readRoot, tarUsr, unpack, aptInstall, git, npmCi, cxxBuild, sqliteWal, pgbench, containerStart];
+const WORK: readonly Scenario[] = [readRoot, tarUsr, unpack, aptInstall, git, npmCi, cxxBuild, sqliteWal, pgbench, containerStart, containerdRun];
 
 /** Every scenario, in the order in which they are run and reported. */
 export const SCENARIOS: readonly Scenario[] = [
   ...DATA,
   ...METADATA, walkRoot, chmodUsrShare,
   ...WORK,
-  pageCache, engineMemory,
+  pageCache, engineMemory, containerdImages,
   containers, ...SIZES,
   ...STORE, merge, mergeFound, mergeLoad,
 ];

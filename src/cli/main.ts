@@ -26,6 +26,7 @@ import { queryCommand } from './commands/query.js';
 import { quotaCommand } from './commands/quota.js';
 import { restoreCommand } from './commands/restore.js';
 import { snapshotCommand } from './commands/snapshot.js';
+import { snapshotterCommand } from './commands/snapshotter.js';
 import { statsCommand } from './commands/stats.js';
 import { templateCommand } from './commands/template.js';
 import { umountCommand } from './commands/umount.js';
@@ -112,6 +113,7 @@ function buildProgram(host: CommandHost): Command {
     gcCommand,
     catalogCommand,
     engineCommand,
+    snapshotterCommand,
   ];
   for (const make of commands) inherit(program, make(host));
   return program;

@@ -70,6 +70,13 @@ export class StorePaths {
   templateRecord(template: string): string {
     return join(this.store, 'templates', template);
   }
+  /** One record for each snapshot that containerd lists: docs/snapshotter.md. */
+  get containerdRecords(): string {
+    return join(this.store, 'containerd');
+  }
+  containerdRecord(id: number): string {
+    return join(this.store, 'containerd', String(id));
+  }
   get locks(): string {
     return join(this.store, 'run', '.locks');
   }

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { TemplatefsError } from '../core/errors.js';
 import { removeLockFile } from '../catalog/lock.js';
 import { settledEngineState } from '../engine/engine-state.js';
+import { refuseOfContainerd } from './containerd-use.js';
 import { lock, type ServiceContext } from './context.js';
 import { holdContainer } from './hold-container.js';
 import { journaled, moveFolder, trashArea } from './journal.js';
@@ -25,13 +26,14 @@ export interface DestroyedContainer {
  * Removes a container and everything that it wrote. Its template is not touched. A cut leaves the container whole, or
  * gone; what is left to remove then is removed by the next command.
  *
- * @throws CONTAINER_NOT_FOUND, CONTAINER_MOUNTED without `force`, BUSY, FAILED
+ * @throws CONTAINER_NOT_FOUND, CONTAINER_MOUNTED without `force`, BUSY (also for one that containerd lists), FAILED
  */
 export async function destroyContainer(context: ServiceContext, options: DestroyOptions): Promise<DestroyedContainer> {
   const { paths } = context;
   const { name, force = false, dryRun = false } = options;
   using held = await holdContainer(context, name);
   const { catalog, locks } = held;
+  refuseOfContainerd(paths, 'container', name);
   const found = await settledEngineState(paths, name);
   // What an `exec` that was killed left mounted is no reason to refuse; a running one is found by the lock below.
   const wasMounted = found.state === 'mounted' && !existsSync(paths.temporaryMount(name));

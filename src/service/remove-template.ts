@@ -4,6 +4,7 @@ import type { Catalog } from '../catalog/catalog.js';
 import { readContainerFile } from '../catalog/container-file.js';
 import { TemplatefsError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
+import { refuseOfContainerd } from './containerd-use.js';
 import { openForWriting, type ServiceContext } from './context.js';
 import { findTemplate, lockSubject } from './find-record.js';
 import { journaled } from './journal.js';
@@ -64,6 +65,7 @@ export async function removeTemplate(context: ServiceContext, options: RemoveTem
   using locks = new HeldLocks();
   locks.hold(await lockSubject(context, catalog, 'template', name));
   findTemplate(catalog, name);
+  refuseOfContainerd(context.paths, 'template', name);
   refuseInUse(context, catalog, name);
   if (dryRun) return { name, removed: false };
   await journaled(context.paths, catalog, 'remove-template', name, () => {

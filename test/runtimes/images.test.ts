@@ -1,9 +1,7 @@
-import { spawn, type ChildProcess } from 'node:child_process';
 import { appendFileSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Registry } from '../support/registry.js';
 import { buildRoot, compareTrees } from '../support/roots.js';
 import { runOk } from '../support/run-program.js';
 import { useScratch } from '../support/scratch.js';
@@ -163,30 +161,15 @@ describe('export', () => {
 });
 
 describe('a registry', () => {
-  let registry: ChildProcess | undefined;
+  let registry: Registry | undefined;
   let address = '';
 
   beforeAll(async () => {
-    const probe = createServer().listen(0, '127.0.0.1');
-    await new Promise((resolve) => probe.once('listening', resolve));
-    const { port } = probe.address() as AddressInfo;
-    probe.close();
-    address = `127.0.0.1:${port}`;
-    const config = scratch.path('registry.yml');
-    writeFileSync(config, `version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: ${scratch.makeFolder('registry')}}}\nhttp: {addr: "${address}"}\n`);
-    registry = spawn('docker-registry', ['serve', config], { stdio: 'ignore' });
-    for (let tries = 0; ; tries += 1) {
-      try {
-        await fetch(`http://${address}/v2/`);
-        break;
-      } catch (error) {
-        if (tries > 600) throw error;
-        await sleep(50);
-      }
-    }
+    registry = await Registry.start(scratch);
+    address = registry.address;
   });
   afterAll(() => {
-    registry?.kill('SIGKILL');
+    registry?.end();
   });
 
   test('an image that goes into it and comes back is the same tree; what is not there says so', async () => {

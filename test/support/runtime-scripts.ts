@@ -65,15 +65,15 @@ export class RuntimeScripts {
   }
 
   /** @param cleanUp shell commands after the script, however it ends */
-  run(script: string, cleanUp = ''): Promise<Ended> {
+  run(script: string, cleanUp = '', timeoutMs = 120_000): Promise<Ended> {
     const file = this.#scratch.path('script.sh');
     writeFileSync(file, `${this.#setUp}\ntrap '{ ${cleanUp}\nfor root in $(roots); do umount $root || umount -l $root; done; } >&2' EXIT\n${script}\n`);
-    return runProgram('unshare', ['-m', '--propagation', 'slave', 'sh', '-eu', file]);
+    return runProgram('unshare', ['-m', '--propagation', 'slave', 'sh', '-eu', file], { timeoutMs });
   }
 
   /** Runs a script that must succeed, and leave neither mounts nor engines. @returns the lines that it wrote */
-  async lines(script: string, cleanUp = ''): Promise<string[]> {
-    const ended = await this.run(`${script}\nroots`, cleanUp);
+  async lines(script: string, cleanUp = '', timeoutMs = 120_000): Promise<string[]> {
+    const ended = await this.run(`${script}\nroots`, cleanUp, timeoutMs);
     expect(ended.status, `${ended.stdout}\n${ended.stderr}`).toBe(0);
     expect(this.#scratch.processes().filter(({ command }) => command.includes(this.#store.path))).toEqual([]);
     return ended.stdout.split('\n').slice(0, -1);
