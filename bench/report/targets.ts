@@ -40,6 +40,7 @@ export const TARGETS: readonly Target[] = [
   { scenario: 'sqlite-wal', variant: '', atMost: 1.1 },
   { scenario: 'pgbench', variant: '', atMost: 1.1 },
   { scenario: 'apt-install', variant: '', atMost: 1.05 },
+  { scenario: 'install', variant: 'next container', atMost: 0.3 },
   { scenario: 'npm-ci', variant: '', atMost: 1.05 },
   { scenario: 'cxx-build', variant: '', atMost: 1.05 },
   { scenario: 'container-start', variant: 'warm', atMost: 1.2 },

@@ -7,6 +7,7 @@ import { cxxBuild } from './cxx-build.js';
 import { DATA } from './data.js';
 import { engineMemory } from './engine-memory.js';
 import { git } from './git.js';
+import { install } from './install.js';
 import { merge, mergeFound, mergeLoad } from './merge.js';
 import { METADATA } from './metadata.js';
 import { npmCi } from './npm-ci.js';
@@ -22,6 +23,7 @@ import { unpack } from './unpack.js';
 import { walkRoot } from './walk-root.js';
 
 const WORK: readonly Scenario[] = [readRoot, tarUsr, unpack, aptInstall, git, npmCi, cxxBuild, sqliteWal, pgbench, containerStart, containerdRun];
+const WORK: readonly Scenario[] = [readRoot, tarUsr, unpack, aptInstall, install, git, npmCi, cxxBuild, sqliteWal, pgbench, containerStart];
 
 /** Every scenario, in the order in which they are run and reported. */
 export const SCENARIOS: readonly Scenario[] = [

@@ -95,7 +95,7 @@ export class PackageCache {
   clean(options: { readonly metadata: boolean }): { files: number; bytes: number } {
     let files = 0;
     let bytes = 0;
-    const folders = [this.packages, ...(options.metadata ? [join(this.#paths.cache, 'metadata')] : [])];
+    const folders = [this.packages, join(this.#paths.cache, 'replays'), ...(options.metadata ? [join(this.#paths.cache, 'metadata')] : [])];
     for (const folder of folders) {
       if (!existsSync(folder)) continue;
       for (const name of readdirSync(folder)) {

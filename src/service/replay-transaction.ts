@@ -156,8 +156,8 @@ export async function recordTransaction(context: ServiceContext, options: Record
   const { container, key, entered } = options;
   try {
     using held = await holdContainer(context, container);
-    if (!entered.wasStopped || !existsSync(paths.temporaryMount(container)) || enteredBy(paths, container) !== entered.mark) return;
     const trace = await endTrace(paths, container);
+    if (!existsSync(paths.temporaryMount(container)) || enteredBy(paths, container) !== entered.mark) return;
     entered.use.release();
     held.locks.hold(await lock(context, { name: `use-${container}`, what: `container ${container}`, mode: 'exclusive', waitMs: 0 }));
     await umountLocked(context, container, false);
@@ -174,7 +174,7 @@ export async function recordTransaction(context: ServiceContext, options: Record
       tree.close();
     }
   } catch (error) {
-    // It is done and recorded in the catalog; without this, others take longer.
-    if (!isBusy(error) && !(error instanceof TemplatefsError)) throw error;
+    // The transaction is done, and the catalog says so; without this, others take longer.
+    if (!isBusy(error)) context.onNotice?.(`it is not kept for other containers: ${error instanceof Error ? error.message : String(error)}`);
   }
 }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { HeldLocks, type HeldLock } from '../catalog/lock.js';
 import { TemplatefsError } from '../core/errors.js';
@@ -22,9 +22,20 @@ export interface EnteredContainer {
   readonly mark: string;
 }
 
-/** Who was the last to enter a mounted container. */
+/** Who was the last to enter a container that is mounted for the time only; empty when that is not known. */
 export function enteredBy(paths: StorePaths, name: string): string {
-  return readFileSync(join(paths.run(name), 'entered'), 'utf8');
+  const file = join(paths.run(name), 'entered');
+  return existsSync(file) ? readFileSync(file, 'utf8') : '';
+}
+
+function noteEntry(paths: StorePaths, name: string, mark: string): void {
+  const file = join(paths.run(name), 'entered');
+  try {
+    writeFileSync(file, mark, { mode: 0o600 });
+  } catch {
+    // A full disk is no reason not to enter. Whoever entered before must not believe to be alone.
+    rmSync(file, { force: true });
+  }
 }
 
 /** A host name made of a container's name, which may hold characters that a host name may not. */
@@ -39,7 +50,7 @@ export async function enterContainer(context: ServiceContext, name: string, opti
   try {
     const { root, ids, already } = await mountLocked(context, { name, temporary: true, ...options });
     const mark = randomBytes(8).toString('hex');
-    writeFileSync(join(context.paths.run(name), 'entered'), mark, { mode: 0o600 });
+    if (existsSync(context.paths.temporaryMount(name))) noteEntry(context.paths, name, mark);
     return { root, use, ids, wasStopped: !already, mark };
   } catch (error) {
     use.release();

@@ -6,6 +6,7 @@ import { compareTrees, unpackTar } from '../support/roots.js';
 import { runOk } from '../support/run-program.js';
 import { useScratch } from '../support/scratch.js';
 import { installerCases } from './installer-cases.js';
+import { replayCases } from './replay-cases.js';
 
 /*
  * The main job on real input: a Debian root made by mmdebstrap from a mirror. The tests of this file build on one another.
@@ -162,6 +163,7 @@ describe('a real Debian root', { timeout: 8 * MINUTES }, () => {
   });
 
   installerCases(scratch, store, DEFINITION);
+  replayCases(scratch, store, DEFINITION);
 
   test('destroy leaves nothing', async () => {
     expect((await store.run(['destroy', 'c1'])).status).toBe(11);
