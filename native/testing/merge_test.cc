@@ -4,151 +4,20 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include <optional>
 #include <string>
 
-#include "control/merge_verb.h"
-#include "private/node_xattr.h"
-#include "testing/engine_thread.h"
-#include "testing/host_faults.h"
+#include "testing/merge_fixture.h"
 
 using namespace templatefs;
 using namespace templatefs::testing;
 
-namespace {
-
-const std::string kOne(9'000, '1');
-const std::string kTwo(9'000, '2');
-// An atime that no read moves.
-constexpr int64_t kLater = 4'000'000'000;
-const std::string kLarge(2'100'000, 'L');
-// struct posix_acl_xattr: u::rw-, u:7:r--, g::r--, m::r--, o::r--
-const std::string kAcl("\2\0\0\0\1\0\6\0\377\377\377\377\2\0\4\0\7\0\0\0\4\0\4\0\377\377\377\377\20\0\4\0\377\377\377\377\40\0\4\0\377\377\377\377", 44);
-
-struct Fixture {
-    TestStore store;
-    TreeBuilder tree;
-    std::optional<FakeKernel> kernel_;
-    std::optional<EngineThread> engine;
-    std::string objects_before;
-
-    explicit Fixture(const std::string& setting = "") {
-        if (!setting.empty()) store.add_setting(setting);
-        tree.folder("/usr");
-        tree.folder("/usr/lib");
-        store.add_file(tree, "/usr/lib/one", kOne);
-        store.add_file(tree, "/usr/lib/two", kTwo);
-        store.add_file(tree, "/usr/lib/large", kLarge);
-        tree.folder("/var");
-        store.finish(tree);
-        objects_before = store.all_objects();
-        start();
-    }
-
-    FakeKernel& kernel() { return *kernel_; }
-    Root& root() { return engine->root(); }
-
-    void start() {
-        kernel_.emplace();
-        engine.emplace(store, *kernel_);
-        kernel().init();
-    }
-    void restart() {
-        check_protocol();
-        engine->stop();
-        engine.reset();
-        start();
-    }
-    void check_protocol() {
-        kernel().settle();
-        CHECK(kernel().fault_text() == "");
-        CHECK(kernel().unanswered() == 0);
-    }
-    void finish() {
-        check_protocol();
-        engine->stop();
-        CHECK(store.all_objects() == objects_before);
-    }
-
-    uint64_t id(std::string_view path) {
-        auto found = kernel().walk(path);
-        CAPTURE(path);
-        REQUIRE(found.error == 0);
-        return found.nodeid();
-    }
-    fuse_attr attr(std::string_view path) { return kernel().getattr(id(path)).attr; }
-    std::string text(std::string_view path) { return kernel().read_file(path).text; }
-
-    void create(const char* folder, const char* name, const std::string& content) {
-        auto created = kernel().create(id(folder), name);
-        REQUIRE(created.error == 0);
-        constexpr size_t kPiece = 500'000;
-        for (size_t at = 0; at < content.size(); at += kPiece)
-            REQUIRE(kernel().write(created.nodeid(), created.open.fh, at, content.substr(at, kPiece)).error == 0);
-        CHECK(kernel().release(created.nodeid(), created.open.fh, O_RDWR) == 0);
-    }
-
-    MergeRequest request(std::string_view path, const ObjectRef& object) {
-        const fuse_attr now = attr(path);
-        MergeRequest request;
-        request.ino = now.ino;
-        request.size = now.size;
-        request.mtime = {static_cast<time_t>(now.mtime), static_cast<long>(now.mtimensec)};
-        request.object = object;
-        request.path = path;
-        return request;
-    }
-    MergeAnswer merge(std::string_view path, const std::string& content) {
-        return root().merge(request(path, store.object(content)), MergeBudget(1'000'000'000));
-    }
-    std::string skipped(std::string_view path, const std::string& content) {
-        const MergeAnswer answer = merge(path, content);
-        CHECK(answer.kind == MergeAnswer::Kind::Skipped);
-        return answer.reason;
-    }
-
-    std::string host(const std::string& path) const { return store.folder().at(store.in_root(path)); }
-    struct stat host_stat_of(const std::string& path) const {
-        struct stat stat;
-        REQUIRE(::lstat(host(path).c_str(), &stat) == 0);
-        return stat;
-    }
-    bool is_link(const std::string& path) const {
-        std::array<std::byte, 64> bytes;
-        const ssize_t size = ::lgetxattr(host(path).c_str(), kNodeXattr, bytes.data(), bytes.size());
-        REQUIRE(size > 0);
-        return decode_node_info(std::span(bytes).first(static_cast<size_t>(size))).take().is_link();
-    }
-};
-
-void check_same(const fuse_attr& a, const fuse_attr& b) {
-    CHECK(a.ino == b.ino);
-    CHECK(a.size == b.size);
-    CHECK(a.blocks == b.blocks);
-    CHECK(a.mode == b.mode);
-    CHECK(a.nlink == b.nlink);
-    CHECK(a.uid == b.uid);
-    CHECK(a.gid == b.gid);
-    CHECK(a.mtime == b.mtime);
-    CHECK(a.mtimensec == b.mtimensec);
-    CHECK(a.atime == b.atime);
-    CHECK(a.atimensec == b.atimensec);
-    CHECK(a.ctime == b.ctime);
-    CHECK(a.ctimensec == b.ctimensec);
-}
-
-#define ROOT_ONLY \
-    if (!is_root()) return
-
-}  // namespace
-
 TEST_CASE("a private file becomes a link, and nothing that the container sees has changed") {
     ROOT_ONLY;
-    Fixture f;
+    MergeFixture f;
     f.create("/var", "copy", kOne);
     const uint64_t id = f.id("/var/copy");
     REQUIRE(f.kernel().chown(id, 5, 6).error == 0);
@@ -189,7 +58,7 @@ TEST_CASE("a private file becomes a link, and nothing that the container sees ha
 
 TEST_CASE("each way of changing metadata shows in the ctime of a merged file") {
     ROOT_ONLY;
-    Fixture f;
+    MergeFixture f;
     const std::pair<const char*, std::function<int(uint64_t)>> ways[] = {
         {"setxattr", [&](uint64_t id) { return f.kernel().setxattr(id, "user.a", "1"); }},
         {"setxattr, new", [&](uint64_t id) { return f.kernel().setxattr(id, "user.b", "1", XATTR_CREATE); }},
@@ -217,7 +86,7 @@ TEST_CASE("each way of changing metadata shows in the ctime of a merged file") {
 
 TEST_CASE("a merged file can be written, truncated, unlinked and merged again") {
     ROOT_ONLY;
-    Fixture f;
+    MergeFixture f;
     f.create("/var", "copy", kOne);
     REQUIRE(f.merge("/var/copy", kOne).kind == MergeAnswer::Kind::Merged);
     REQUIRE(f.kernel().write_file("/var/copy", "X", 3) == 0);
@@ -240,7 +109,7 @@ TEST_CASE("a merged file can be written, truncated, unlinked and merged again") 
 
 TEST_CASE("what must not be merged is left alone, with a reason") {
     ROOT_ONLY;
-    Fixture f;
+    MergeFixture f;
     f.create("/var", "copy", kOne);
     MergeRequest request = f.request("/var/copy", f.store.object(kOne));
     const auto skip = [&](const MergeRequest& wrong) {
@@ -306,7 +175,7 @@ TEST_CASE("what must not be merged is left alone, with a reason") {
 
 TEST_CASE("all names of a file stay names of one file") {
     ROOT_ONLY;
-    Fixture f;
+    MergeFixture f;
     f.create("/var", "copy", kOne);
     REQUIRE(f.kernel().link(f.id("/var/copy"), f.id("/var"), "second").error == 0);
     REQUIRE(f.kernel().link(f.id("/var/copy"), f.id("/usr/lib"), "third").error == 0);
@@ -327,7 +196,7 @@ TEST_CASE("all names of a file stay names of one file") {
 
 TEST_CASE("a file of the template that was written to and has several names there") {
     ROOT_ONLY;
-    Fixture f;
+    MergeFixture f;
     f.restart();
     TestStore store;
     TreeBuilder tree;
@@ -357,7 +226,7 @@ TEST_CASE("a file of the template that was written to and has several names ther
 
 TEST_CASE("content that somebody has mapped stays until it is unmapped, and a write is seen there") {
     ROOT_ONLY;
-    Fixture f;
+    MergeFixture f;
     f.create("/var", "copy", kOne);
     const auto map = [&] {
         int fd = ::open(f.host("/var/copy").c_str(), O_RDONLY | O_CLOEXEC);
@@ -410,7 +279,7 @@ TEST_CASE("content that somebody has mapped stays until it is unmapped, and a wr
 
 TEST_CASE("a file that is open is merged, and its readers see later writes") {
     ROOT_ONLY;
-    Fixture f;
+    MergeFixture f;
     f.create("/var", "copy", kOne);
     const uint64_t id = f.id("/var/copy");
     auto reader = f.kernel().open(id, O_RDONLY);
@@ -424,7 +293,7 @@ TEST_CASE("a file that is open is merged, and its readers see later writes") {
 
 TEST_CASE("a large file is compared in pieces, and a write in between ends that") {
     ROOT_ONLY;
-    Fixture f;
+    MergeFixture f;
     f.create("/var", "copy", kLarge);
     const MergeRequest request = f.request("/var/copy", f.store.object(kLarge));
     uint64_t offset = 0;
@@ -454,7 +323,7 @@ TEST_CASE("a large file is compared in pieces, and a write in between ends that"
 
 TEST_CASE("a partial file becomes a link of what it shows") {
     ROOT_ONLY;
-    Fixture f;
+    MergeFixture f;
     // The same bytes again: written to, and still as the template has them.
     REQUIRE(f.kernel().write_file("/usr/lib/large", std::string(5'000, 'L'), 100'000) == 0);
     const fuse_attr before = f.attr("/usr/lib/large");
@@ -470,7 +339,7 @@ TEST_CASE("a partial file becomes a link of what it shows") {
 
 TEST_CASE("what merging gives back counts for the quota") {
     ROOT_ONLY;
-    Fixture f("quota-size 1000000000");
+    MergeFixture f("quota-size 1000000000");
     f.create("/var", "copy", kOne);
     auto used = [&] {
         REQUIRE(f.root().refresh_usage().ok());
@@ -485,7 +354,7 @@ TEST_CASE("what merging gives back counts for the quota") {
 
 TEST_CASE("nothing of a merging stays in memory") {
     ROOT_ONLY;
-    Fixture f;
+    MergeFixture f;
     REQUIRE(f.kernel().mkdir(f.id("/var"), "a").error == 0);
     REQUIRE(f.kernel().mkdir(f.id("/var/a"), "b").error == 0);
     f.create("/var/a/b", "copy", kOne);
@@ -498,166 +367,3 @@ TEST_CASE("nothing of a merging stays in memory") {
     CHECK(f.text("/var/a/b/copy") == kOne);
     f.finish();
 }
-
-TEST_CASE("the mark says whether content may have changed") {
-    ROOT_ONLY;
-    Fixture f;
-    f.create("/var", "copy", kOne);
-    const std::string file = f.store.folder().at(f.store.in_area("changes"));
-    const auto is_written_down = [&] { return ::access(file.c_str(), F_OK) == 0; };
-    std::string mark = f.root().change_mark();
-    CHECK(mark.size() > 17);
-    // Looking, metadata, names, merging.
-    CHECK(f.text("/var/copy") == kOne);
-    REQUIRE(f.kernel().chmod(f.id("/var/copy"), 0600).error == 0);
-    REQUIRE(f.kernel().rename(f.id("/var"), "copy", f.id("/var"), "moved") == 0);
-    REQUIRE(f.merge("/var/moved", kOne).kind == MergeAnswer::Kind::Merged);
-    CHECK(f.root().change_mark() == mark);
-    const auto changes = [&](const char* way) {
-        CAPTURE(way);
-        const std::string now = f.root().change_mark();
-        CHECK(now != mark);
-        CHECK(now.substr(0, 16) == mark.substr(0, 16));
-        mark = now;
-    };
-    f.create("/var", "new", kTwo);
-    changes("create");
-    REQUIRE(f.kernel().write_file("/var/moved", "x") == 0);
-    changes("write");
-    REQUIRE(f.kernel().truncate(f.id("/var/new"), 5).error == 0);
-    changes("truncate");
-    REQUIRE(f.kernel().write_file("/usr/lib/one", "", 0, O_WRONLY | O_TRUNC) == 0);
-    changes("truncate by open");
-    auto writer = f.kernel().open(f.id("/var/new"), O_WRONLY);
-    changes("open for writing");
-    CHECK(f.kernel().release(f.id("/var/new"), writer.fh, O_WRONLY) == 0);
-    changes("close");
-    CHECK_FALSE(is_written_down());
-    f.restart();
-    CHECK(is_written_down());
-    CHECK(f.root().change_mark() == mark);
-    CHECK(f.text("/var/moved").size() == kOne.size());
-    f.restart();
-    CHECK(f.root().change_mark() == mark);
-    // Before anything changes it is gone: a crash leaves nothing that is not true.
-    REQUIRE(f.kernel().write_file("/var/moved", "y") == 0);
-    CHECK_FALSE(is_written_down());
-    f.check_protocol();
-    f.engine->kill();
-    f.engine.reset();
-    f.start();
-    CHECK(f.root().change_mark().substr(0, 16) != mark.substr(0, 16));
-    for (const char* broken : {"", "templatefs-changes 1\n", "templatefs-changes 2\nmark 0123456789abcdef-1\n", "templatefs-changes 1\nmark 0000000000000000-1\n",
-                               "templatefs-changes 1\nmark 0123456789abcdef-1"}) {
-        CAPTURE(broken);
-        f.engine->kill();
-        f.engine.reset();
-        f.store.folder().write(f.store.in_area("changes"), std::string(broken));
-        f.start();
-        CHECK(f.root().change_mark().substr(0, 16) != "0123456789abcdef");
-        CHECK(f.root().change_mark().substr(0, 16) != "0000000000000000");
-    }
-    f.check_protocol();
-    f.engine->stop();
-}
-
-TEST_CASE("the verb answers for each entry, and does nothing for a request that is wrong") {
-    ROOT_ONLY;
-    Fixture f;
-    f.create("/var", "a file", kOne);
-    f.create("/var", "two", kTwo);
-    const auto entry = [&](std::string_view path, const std::string& object) {
-        const fuse_attr now = f.attr(path);
-        return std::to_string(now.ino) + " " + std::to_string(now.size) + " " + std::to_string(now.mtime) + "." + std::to_string(now.mtimensec) + " " +
-               object + " " + std::string(path);
-    };
-    const std::string one = entry("/var/a file", hex(f.store.object(kOne).hash));
-    const std::string two = entry("/var/two", hex(f.store.object(kOne).hash));
-    const auto ask = [&](std::vector<std::string_view> fields) {
-        const std::string frame = answer_merge(f.root(), fields);
-        std::string text = frame.substr(4);
-        for (char& c : text)
-            if (c == 0) c = '|';
-        return text;
-    };
-    for (const std::string& bad : {std::string(), one.substr(1, 5), "x" + one, one.substr(0, one.find('/')), std::string("budget=x")}) {
-        CAPTURE(bad);
-        CHECK(ask({one, bad}).starts_with("error|USAGE|"));
-    }
-    CHECK(ask({"budget=9999999", one}).starts_with("error|USAGE|"));
-    CHECK_FALSE(f.is_link("/var/a file"));
-    CHECK(ask({"budget=1000000", one, two}) == "ok|0=merged " + std::to_string(f.host_stat_of("/var/two").st_blocks * 512) + "|1=skipped different|");
-    // At least one, however little time there is.
-    CHECK(ask({"budget=0", two, one}) == "ok|0=skipped different|");
-    CHECK(ask({}) == "ok|");
-    f.finish();
-}
-
-// ThreadSanitizer cannot follow a fork of a process with threads.
-#ifndef __SANITIZE_THREAD__
-TEST_CASE("killed before any call of a merging, a file is private or a link, and whole") {
-    ROOT_ONLY;
-    for (const bool settles : {true, false}) {
-        bool finished = false;
-        for (uint64_t number = 1; !finished && number < 100; number++) {
-            CAPTURE(number);
-            CAPTURE(settles);
-            Fixture f;
-            f.create("/var", "copy", kOne);
-            REQUIRE(f.kernel().utimes(f.id("/var/copy"), kLater, 2000).error == 0);
-            const fuse_attr before = f.attr("/var/copy");
-            const MergeRequest request = f.request("/var/copy", f.store.object(kOne));
-            f.check_protocol();
-            f.engine->stop();
-            f.engine.reset();
-            UniqueFd memory = SharedState::create().take();
-            const pid_t child = ::fork();
-            if (child == 0) {
-                SharedState state = SharedState::attach(memory.get()).take();
-                Root root(f.store.parts(), state);
-                if (!root.recover().ok()) ::_exit(2);
-                HostFault fault{};
-                fault.number = number;
-                fault.kills = true;
-                fault.also_looks = true;
-                fail_host_call(fault);
-                const MergeAnswer answer = root.merge(request, MergeBudget(1'000'000'000));
-                ::_exit(answer.kind == MergeAnswer::Kind::Merged ? 0 : 1);
-            }
-            int status = 0;
-            REQUIRE(::waitpid(child, &status, 0) == child);
-            finished = WIFEXITED(status);
-            if (finished) CHECK(WEXITSTATUS(status) == 0);
-            if (settles) {
-                auto attached = SharedState::attach(memory.get());
-                REQUIRE(attached.error_code() == 0);
-                SharedState& state = attached.value();
-                REQUIRE(state.header().root_slot != 0);
-                Root root(f.store.parts(), state);
-                REQUIRE(root.settle().ok());
-            }
-            f.start();
-            CHECK(f.text("/var/copy") == kOne);
-            fuse_attr after = f.attr("/var/copy");
-            // Without a successor in memory, the next mount knows nothing of the step: docs/durability.md
-            if (!settles) {
-                after.blocks = before.blocks;
-                after.mtime = before.mtime;
-                after.mtimensec = before.mtimensec;
-                after.ctime = before.ctime;
-                after.ctimensec = before.ctimensec;
-            }
-            if (!f.is_link("/var/copy")) {
-                after.ctime = before.ctime;
-                after.ctimensec = before.ctimensec;
-            }
-            check_same(before, after);
-            if (settles && f.is_link("/var/copy")) CHECK(f.host_stat_of("/var/copy").st_blocks * 512 < 9'000);
-            CHECK(f.merge("/var/copy", kOne).kind == MergeAnswer::Kind::Merged);
-            CHECK(f.text("/var/copy") == kOne);
-            f.finish();
-        }
-        CHECK(finished);
-    }
-}
-#endif
