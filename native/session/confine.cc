@@ -16,6 +16,7 @@
 #include <iterator>
 #include <vector>
 
+#include "base/capabilities.h"
 #include "wire/fuse_abi.h"
 
 namespace templatefs {
@@ -117,20 +118,7 @@ Result<void> enter_view(int root, int proc) {
 Result<void> drop_privileges() {
     uint64_t kept = 0;
     for (int capability : kKeptCapabilities) kept |= uint64_t{1} << capability;
-    for (int capability = 0; capability < 64; capability++) {
-        if ((kept >> capability & 1) != 0) continue;
-        // EINVAL: this kernel knows no more of them.
-        if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0 && errno != EINVAL) return Errno::last();
-    }
-    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
-    __user_cap_data_struct data[2]{};
-    TRY(checked_void(static_cast<int>(::syscall(SYS_capget, &header, data))));
-    for (int half = 0; half < 2; half++) {
-        data[half].permitted &= static_cast<uint32_t>(kept >> (32 * half));
-        data[half].effective = data[half].permitted;
-        data[half].inheritable = 0;
-    }
-    TRY(checked_void(static_cast<int>(::syscall(SYS_capset, &header, data))));
+    TRY(limit_capabilities(kept));
     return checked_void(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
 }
 
