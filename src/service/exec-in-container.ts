@@ -42,8 +42,8 @@ export async function execInContainer(context: ServiceContext, options: ExecOpti
       stdio: 'inherit',
     });
   } catch (error) {
-    // What the kernel says of a FUSE mount without its engine.
-    if (errnoOf(error) !== 'ENOTCONN') throw error;
+    // What the kernel says of a FUSE mount without its engine, and of requests that were under way when it ended.
+    if (errnoOf(error) !== 'ENOTCONN' && errnoOf(error) !== 'ECONNABORTED') throw error;
     throw new TemplatefsError('ENGINE_FAILED', `the engine of ${options.name} has ended`, {
       hint: `run the command again: the root is mounted anew; run/${options.name}/log in the store may say why`,
       cause: error,

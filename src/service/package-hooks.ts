@@ -63,7 +63,7 @@ async function runInContainer(context: ServiceContext, definition: TemplateDefin
   const text = readFileSync(file, 'utf8');
   const { onLog } = context;
   const answer = await place.programs.run({
-    script: `mkdir -p ${WORK_FOLDER}; umask 077; printf %s "$1" > ${WORK_FOLDER}/script; chmod 0700 ${WORK_FOLDER}/script; exec ${WORK_FOLDER}/script`,
+    script: `mkdir -p ${WORK_FOLDER}; umask 077; printf %s "$1" > ${WORK_FOLDER}/script; chmod 0700 ${WORK_FOLDER}/script; umask 022; exec ${WORK_FOLDER}/script`,
     arguments: [text],
     environment: environmentOf(definition, place, false),
     ...(onLog !== undefined && { onLine: onLog }),

@@ -40,8 +40,12 @@ export function containerdScripts(scratch: Scratch, store: TestStore): RuntimeSc
       kill_and_wait() { kill -$1 $2 2>/dev/null || :; wait $2 2>/dev/null || :; }
       start() { start_snapshotter; start_containerd; }
       ctr_run() { ctr run --rm --snapshotter templatefs "$@" < /dev/null; }
-      # A collection of containerd's own; one that met a snapshotter that was just killed is not repeated by itself.
-      collect() { ctr leases rm --sync "$(ctr leases create)"; }
+      # A collection of containerd's own; one that met a snapshotter that was just killed is not repeated by itself, and looks only at
+      # snapshotters of which something was removed since.
+      collect() {
+        ctr snapshots --snapshotter templatefs prepare probe && ctr snapshots --snapshotter templatefs rm probe || :
+        ctr leases rm --sync "$(ctr leases create)"
+      }
       # Until neither containerd nor the store knows of a snapshot.
       all_gone() { collect; [ -z "$(ctr snapshots --snapshotter templatefs ls | tail -n +2)" ] && ! ls $TEMPLATEFS_STORE/private $TEMPLATEFS_STORE/templates | grep -q 'containerd-[0-9]'; }
       stop_all() {
