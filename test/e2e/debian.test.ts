@@ -155,7 +155,7 @@ describe('a real Debian root', { timeout: 8 * MINUTES }, () => {
     expect(memory.withoutSharingBytes).toBe(2 * memory.residentBytes);
     expect(memory.savedBytes).toBe(memory.withoutSharingBytes - memory.residentBytes);
     const alone = (await store.json('stats', 'c3')) as Stats;
-    expect(alone.containers).toEqual([c3]);
+    expect(alone.containers).toMatchObject([{ name: 'c3', logicalBytes: c3?.logicalBytes, privateBytes: c3?.privateBytes }]);
     expect(alone.disk.logicalBytes).toBe(c3?.logicalBytes);
     for (const command of [['stats'], ['stats', 'c3'], ['list'], ['info', 'c1'], ['template', 'list'], ['template', 'info', DEFINITION]]) expect(await store.ok(...command)).not.toBe('');
     await store.ok('umount', 'c3');
