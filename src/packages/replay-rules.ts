@@ -3,7 +3,7 @@ import { objectOf, ownContent, withContent, type AreaImage, type ImageEntry, typ
 import { isRegular } from '../store/inode-types.js';
 import type { ObjectReference } from '../store/object-id.js';
 import type { RawName } from '../store/raw-names.js';
-import { isSecretPath } from './secrets.js';
+import { isForEverybody, isSecretPath } from './secrets.js';
 
 /*
  * What a transaction has written may be made in other containers only if it is the same in all of them: no secrets, nothing of this one
@@ -21,7 +21,6 @@ const LOGS = new Set(['/var/log/apt/term.log', '/var/cache/ldconfig/aux-cache'])
 /** debconf keeps answers to questions for passwords here: names without values, as a rule. */
 const ANSWERS = new Set(['/var/cache/debconf/passwords.dat', '/var/cache/debconf/passwords.dat-old']);
 
-const OTHERS_MAY_READ = 0o004;
 /** Files that scripts write are small texts; larger ones come out of packages. */
 const TEXT_LIMIT_BYTES = 64 * 1024;
 const WRITTEN_BY_SCRIPTS = ['/etc/', '/var/'];
@@ -47,7 +46,7 @@ function isLocked(line: string): boolean {
 /** Why a file that is not for everybody, or that is a secret by its name, must not be kept; undefined if it may. */
 function secrecy(path: RawName, inode: ImageInode, rules: ReplayRules): string | undefined {
   const isSecret = isSecretPath(path, rules.secretPaths);
-  if (inode.size === 0 || (!isSecret && (inode.mode & OTHERS_MAY_READ) !== 0)) return undefined;
+  if (inode.size === 0 || (!isSecret && isForEverybody(inode.mode))) return undefined;
   // Its content came with the template or a package.
   if (!isSecret && objectOf(inode) !== undefined) return undefined;
   const content = ownContent(inode)?.toString('latin1');

@@ -51,6 +51,13 @@ while [ $# -gt 0 ]; do
 done
 `;
 
+const OTHERS_MAY_READ = 0o004;
+
+/** Whether everybody in a container may read a file of this mode: then its content is no secret. */
+export function isForEverybody(mode: number): boolean {
+  return (mode & OTHERS_MAY_READ) !== 0;
+}
+
 /** Whether a path of a root, as a scan gives it, is one of these patterns. */
 export function isSecretPath(path: string, patterns: readonly string[]): boolean {
   return patterns.some((pattern) => matchesSecret(path, pattern));

@@ -1,6 +1,6 @@
 import { TemplatefsError } from '../core/errors.js';
 import { scanPrivateArea, type ScanRecord } from '../engine/scan.js';
-import { isSecretPath, secretRule, SETTLE_SECRETS } from '../packages/secrets.js';
+import { isForEverybody, isSecretPath, secretRule, SETTLE_SECRETS } from '../packages/secrets.js';
 import type { SecretRule } from '../templates/secret-rules.js';
 import type { ServiceContext } from './context.js';
 import { withPackageSession } from './package-session.js';
@@ -10,13 +10,12 @@ import { withPackageSession } from './package-session.js';
  * said what it is. docs/installer.md, "Secrets".
  */
 
-const OTHERS_MAY_READ = 0o004;
 const SHOWN = 10;
 
 /** Content of the container's own that may be a secret. */
 function isSuspect({ kind, mode, sizeBytes, path }: ScanRecord, secretPaths: readonly string[]): boolean {
   const isFile = kind === 'file' || kind === 'partial' || kind === 'link';
-  return (isFile && sizeBytes > 0 && (mode & OTHERS_MAY_READ) === 0) || (kind !== 'whiteout' && kind !== 'merged' && isSecretPath(path, secretPaths));
+  return (isFile && sizeBytes > 0 && !isForEverybody(mode)) || (kind !== 'whiteout' && kind !== 'merged' && isSecretPath(path, secretPaths));
 }
 
 /** @returns the commands that each container made of the template has to run */

@@ -1,4 +1,4 @@
-import { isSecretPath } from '../packages/secrets.js';
+import { isForEverybody, isSecretPath } from '../packages/secrets.js';
 import { adoptContainer } from './adopt-container.js';
 import type { ServiceContext } from './context.js';
 
@@ -19,8 +19,6 @@ export interface ShareOptions {
   readonly written: ReadonlySet<string>;
 }
 
-const OTHERS_MAY_READ = 0o004;
-
 /**
  * Makes links of what a transaction wrote: content goes into the store once, whoever installs the same next gets links to it. Secrets stay
  * private: what is known to be one by its path, and whatever not everybody in the container may read.
@@ -30,7 +28,7 @@ export async function shareWritten(context: ServiceContext, { container, root, s
     container,
     root,
     adoptNew: true,
-    isKeptPrivate: ({ path, mode }) => !written.has(path) || (mode & OTHERS_MAY_READ) === 0 || isSecretPath(path, secretPaths),
+    isKeptPrivate: ({ path, mode }) => !written.has(path) || !isForEverybody(mode) || isSecretPath(path, secretPaths),
   });
   return { addedBytes, linkedBytes };
 }
