@@ -79,6 +79,3 @@ function closeFolder(folder: OpenFolder): void {
 export function fileInFolderPath({ folder, name }: FileInFolder): Buffer {
   return Buffer.concat([Buffer.from(`/proc/self/fd/${folder}/`), Buffer.from(name, 'latin1')]);
 }
-
-/** For reading a private file: it is not followed if it is a symlink by now, and reading does not show in its atime. */
-export const READ_PRIVATE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOATIME;

@@ -2,8 +2,10 @@ import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { errnoOf } from '../core/errors.js';
 import { Fingerprint } from './fingerprint.js';
 import { ScrubPace } from './scrub-pace.js';
-import { END_BYTES, type FileFingerprint, type FingerprintRequest } from './worker-messages.js';
+import { END_BYTES, WHOLE_AT_ONCE_BYTES, type FileFingerprint, type FingerprintRequest } from './worker-messages.js';
 
+/** For reading a private file: it is not followed if it is a symlink by now, and reading does not show in its atime. */
+export const READ_PRIVATE = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOATIME;
 const PIECE_BYTES = 1 << 20;
 let piece: Buffer | undefined;
 
@@ -25,12 +27,12 @@ export function fingerprintFiles({ files, what, hashBits, pace: memory, bytesPer
 }
 
 function fingerprintFile(path: Buffer, size: number, what: 'ends' | 'whole', hashBits: number, pace: ScrubPace): FileFingerprint {
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK | constants.O_NOATIME);
+  const fd = openSync(path, READ_PRIVATE);
   try {
     const stat = fstatSync(fd);
     if (!stat.isFile() || stat.size !== size) return {};
     const fingerprint = new Fingerprint();
-    const isWhole = what === 'whole' || size <= 2 * END_BYTES;
+    const isWhole = what === 'whole' || size <= WHOLE_AT_ONCE_BYTES;
     const ranges: readonly (readonly [number, number])[] = isWhole ? [[0, size]] : [[0, END_BYTES], [size - END_BYTES, size]];
     for (const [start, end] of ranges) if (!readRange(fd, start, end, fingerprint, pace)) return {};
     return { hash: fingerprint.digest(hashBits) };

@@ -52,6 +52,19 @@ export interface StoreFilesRequest {
   readonly ends: readonly number[];
 }
 
+/** Files that are read by the thread itself: those of a private area, which somebody may be changing. Their atime stays. */
+export interface CopyFilesRequest {
+  readonly kind: 'copy';
+  readonly place: BatchPlace;
+  /** Paths in bytes, with the size that each file should have. */
+  readonly files: readonly { readonly path: Uint8Array; readonly size: number }[];
+  /** Whether to take their SHA-256, too. */
+  readonly withSums: boolean;
+  /** Memory of a `ScrubPace`. */
+  readonly pace: SharedArrayBuffer;
+  readonly bytesPerSecond: number;
+}
+
 export interface OpenStreamRequest {
   readonly kind: 'open';
   readonly place: BatchPlace;
@@ -114,12 +127,14 @@ export interface FingerprintRequest {
   readonly bytesPerSecond: number;
 }
 
-/** A file of up to twice as much is read whole at once. */
 export const END_BYTES = 16 * 1024;
+/** A file of up to so much is read whole at once: opening it a second time takes longer than that. */
+export const WHOLE_AT_ONCE_BYTES = 128 * 1024;
 
 export type WorkerRequest =
   | FingerprintRequest
   | StoreFilesRequest
+  | CopyFilesRequest
   | OpenStreamRequest
   | StreamDataRequest
   | StreamHoleRequest
@@ -165,6 +180,8 @@ export interface VerifiedFile {
 export interface WorkerResponse {
   readonly id: number;
   readonly contents?: readonly HashedContent[];
+  /** null: the file is gone, has another size, is no regular file, or it is time to stop. */
+  readonly copied?: readonly (HashedContent | null)[];
   readonly linked?: readonly LinkedContent[];
   readonly verified?: readonly VerifiedFile[];
   readonly fingerprints?: readonly FileFingerprint[];
