@@ -9,6 +9,7 @@ import { fingerprintAll, type FileToRead } from '../dedup/fingerprint-candidates
 import { objectsOf, type KnownObjects } from '../dedup/known-objects.js';
 import { groupByContent, sharingEnds, sharingSizes, type Group } from '../dedup/plan-links.js';
 import { PrivateFiles, fileInFolderPath } from '../dedup/private-files.js';
+import { ReadingPace } from '../dedup/reading-pace.js';
 import { weakened } from '../store/fingerprint.js';
 import { ObjectBatch, type FileToAdd } from '../store/object-batch.js';
 import { formatObjectId, objectPath, parseObjectId, type ObjectId } from '../store/object-id.js';
@@ -68,6 +69,7 @@ class Linking {
   readonly #context: ServiceContext;
   readonly #options: LinkCandidatesOptions;
   readonly #files = new PrivateFiles();
+  readonly #pace: ReadingPace;
   readonly #skipped: SkippedFile[] = [];
   readonly #again: Candidate[] = [];
   readonly #done = new Set<CachedCandidate>();
@@ -85,6 +87,7 @@ class Linking {
   constructor(context: ServiceContext, options: LinkCandidatesOptions) {
     this.#context = context;
     this.#options = options;
+    this.#pace = new ReadingPace(options.bytesPerSecond ?? 0);
   }
 
   async run(): Promise<LinkedFiles> {
@@ -396,6 +399,7 @@ class Linking {
       await applyMerges(merges, {
         socket: paths.controlSocket(container),
         budgetUs: opened.isIdle ? IDLE_BUDGET_US : BUSY_BUDGET_US,
+        pace: this.#pace,
         ...(signal !== undefined && { signal }),
         onDone: note,
       });

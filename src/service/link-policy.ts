@@ -27,6 +27,6 @@ export function linkPolicyOf(context: ServiceContext, container: string, given: 
 }
 
 /** Which files it looks for, as a text to compare. */
-export function policyKey({ leastBytes, greatestBytes, paths, leastAgeSeconds }: LinkPolicy): string {
+export function policyKey({ leastBytes, greatestBytes, paths, leastAgeSeconds }: ContainerLinkPolicy): string {
   return JSON.stringify([leastBytes, greatestBytes, paths, leastAgeSeconds]);
 }
