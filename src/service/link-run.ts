@@ -2,6 +2,7 @@ import { existsSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { HeldLocks } from '../catalog/lock.js';
 import { TemplatefsError } from '../core/errors.js';
+import { severalAtOnce } from '../core/several-at-once.js';
 import { findCandidates, type SkippedFile } from '../dedup/candidate.js';
 import { KnownObjects } from '../dedup/known-objects.js';
 import { readLinkCache, withKnownHashes, writeLinkCache, type CachedCandidate, type LinkCache, type LinkedObject } from '../dedup/link-cache.js';
@@ -95,17 +96,12 @@ export class LinkRun {
   /** Each container's area is listed by a process of its own: as many at once as there are processors. */
   async #lookAtAll(): Promise<Looked[]> {
     const { names } = this.#input;
-    const looked = new Array<Looked | undefined>(names.length).fill(undefined);
-    let next = 0;
     let done = 0;
-    const work = async (): Promise<void> => {
-      for (let index = next++; index < names.length; index = next++) {
-        looked[index] = await this.#look(names[index] ?? '');
-        this.#context.onProgress?.({ step: 'looking at containers', done: ++done, total: names.length, unit: 'items' });
-      }
-    };
-    const ended = await Promise.allSettled(Array.from({ length: Math.min(names.length, MOST_SCANS, availableParallelism()) }, work));
-    for (const each of ended) if (each.status === 'rejected') throw each.reason;
+    const looked = await severalAtOnce(names, Math.min(MOST_SCANS, availableParallelism()), async (name) => {
+      const found = await this.#look(name);
+      this.#context.onProgress?.({ step: 'looking at containers', done: ++done, total: names.length, unit: 'items' });
+      return found;
+    });
     return looked.filter((each) => each !== undefined);
   }
 
