@@ -5,15 +5,14 @@ import { applyMerges, type Merge, type MergeOutcome } from '../dedup/apply-merge
 import type { Candidate, SkippedFile } from '../dedup/candidate.js';
 import type { CachedCandidate, LinkedObject } from '../dedup/link-cache.js';
 import type { LinkedFiles } from '../dedup/linked-files.js';
-import { fingerprintAll, type FileToRead } from '../dedup/fingerprint-candidates.js';
+import { fingerprintAll } from '../dedup/fingerprint-candidates.js';
 import { objectsOf, type KnownObjects } from '../dedup/known-objects.js';
 import { groupByContent, sharingEnds, sharingSizes, type Group } from '../dedup/plan-links.js';
-import { PrivateFiles, fileInFolderPath } from '../dedup/private-files.js';
 import { ReadingPace } from '../dedup/reading-pace.js';
 import { weakened } from '../store/fingerprint.js';
-import { ObjectBatch, type FileToAdd } from '../store/object-batch.js';
-import { formatObjectId, objectPath, parseObjectId, type ObjectId } from '../store/object-id.js';
-import { WHOLE_AT_ONCE_BYTES } from '../store/worker-messages.js';
+import { ObjectBatch } from '../store/object-batch.js';
+import { formatObjectId, objectPath, objectPathIn, parseObjectId, type ObjectId } from '../store/object-id.js';
+import { WHOLE_AT_ONCE_BYTES, type FileBelow } from '../store/worker-messages.js';
 import { SumsOfAreas } from './area-sums.js';
 import type { ServiceContext } from './context.js';
 
@@ -68,7 +67,8 @@ export async function linkCandidates(context: ServiceContext, options: LinkCandi
 class Linking {
   readonly #context: ServiceContext;
   readonly #options: LinkCandidatesOptions;
-  readonly #files = new PrivateFiles();
+  /** Where private files of a container are read. */
+  readonly #tops = new Map<string, string>();
   readonly #pace: ReadingPace;
   readonly #skipped: SkippedFile[] = [];
   readonly #again: Candidate[] = [];
@@ -91,15 +91,11 @@ class Linking {
   }
 
   async run(): Promise<LinkedFiles> {
-    try {
-      const groups = await this.#findGroups();
-      if (this.#options.dryRun === true) this.#foretell(groups);
-      else {
-        await this.#askForKept();
-        await this.#link(groups);
-      }
-    } finally {
-      this.#files.close();
+    const groups = await this.#findGroups();
+    if (this.#options.dryRun === true) this.#foretell(groups);
+    else {
+      await this.#askForKept();
+      await this.#link(groups);
     }
     return {
       adoptedFiles: this.#adoptedFiles,
@@ -134,22 +130,23 @@ class Linking {
   /** Notes the fingerprints of those that have none yet. */
   async #fingerprint(candidates: readonly CachedCandidate[], what: 'ends' | 'whole', step: string): Promise<void> {
     const unknown: CachedCandidate[] = [];
-    const files: FileToRead[] = [];
+    const files: FileBelow[] = [];
     for (const candidate of candidates) {
       // A small file was read whole.
       if (what === 'whole' && candidate.sizeBytes <= WHOLE_AT_ONCE_BYTES) candidate.hash ??= candidate.ends;
       if ((what === 'ends' ? candidate.ends : candidate.hash) !== null) continue;
-      const top = await this.#top(candidate);
+      const top = candidate.isPartial ? await this.#rootFor(candidate) : this.#privateTop(candidate);
       if (top === undefined) continue;
       unknown.push(candidate);
-      files.push({ sizeBytes: candidate.sizeBytes, path: () => this.#pathIn(top, candidate) });
+      files.push({ top, path: candidate.path, sizeBytes: candidate.sizeBytes });
     }
     const results = await this.#read(files, what, step);
     for (const [index, candidate] of unknown.entries()) {
-      const { hash, error } = results[index] ?? {};
-      if (hash === undefined) this.#skip(candidate, error === undefined ? 'changed' : `cannot be read: ${error}`);
-      else if (what === 'ends') candidate.ends = hash;
-      else candidate.hash = hash;
+      const found = results[index] ?? null;
+      if (found === null) this.#skip(candidate, 'changed');
+      else if (typeof found !== 'string') this.#skip(candidate, `cannot be read: ${found.error}`);
+      else if (what === 'ends') candidate.ends = found;
+      else candidate.hash = found;
     }
   }
 
@@ -159,12 +156,13 @@ class Linking {
     // Of small ones the name says it.
     const named = all.filter(({ size }) => size <= WHOLE_AT_ONCE_BYTES).map(({ size, id: { hash } }) => `${size} ${weakened(hash, hashBits)}`);
     const objects = all.filter(({ size }) => size > WHOLE_AT_ONCE_BYTES);
-    const files = objects.map(({ size, id }) => ({ sizeBytes: size, path: () => Buffer.from(objectPath(this.#context.paths, id)) }));
+    const top = this.#context.paths.objects;
+    const files = objects.map(({ size, id }) => ({ top, path: objectPathIn('', id), sizeBytes: size }));
     const results = await this.#read(files, 'ends', 'looking at objects');
-    return new Set([...named, ...objects.map(({ size }, index) => `${size} ${results[index]?.hash ?? ''}`)]);
+    return new Set([...named, ...objects.flatMap(({ size }, index) => (typeof results[index] === 'string' ? [`${size} ${results[index]}`] : []))]);
   }
 
-  async #read(files: readonly FileToRead[], what: 'ends' | 'whole', step: string): ReturnType<typeof fingerprintAll> {
+  async #read(files: readonly FileBelow[], what: 'ends' | 'whole', step: string): ReturnType<typeof fingerprintAll> {
     const { signal, onProgress } = this.#context;
     const { hashBits, bytesPerSecond, threads } = this.#options;
     const before = this.#readBytes;
@@ -182,18 +180,17 @@ class Linking {
   }
 
   /** Where a candidate is read: in the private area, or through the root, as only its engine knows which bytes are whose. */
-  async #top(candidate: CachedCandidate): Promise<string | undefined> {
-    const { container, isPartial } = candidate;
-    if (!isPartial) return join(this.#context.paths.privateArea(container), 'root');
-    const opened = await this.#options.open(container);
+  #privateTop({ container }: Candidate): string {
+    let top = this.#tops.get(container);
+    if (top === undefined) this.#tops.set(container, (top = join(this.#context.paths.privateArea(container), 'root')));
+    return top;
+  }
+
+  async #rootFor(candidate: CachedCandidate): Promise<string | undefined> {
+    const opened = await this.#options.open(candidate.container);
     if (typeof opened !== 'string') return opened.root;
     this.#skip(candidate, opened);
     return undefined;
-  }
-
-  #pathIn(top: string, { path }: Candidate): Buffer | undefined {
-    const file = this.#files.find(top, path);
-    return file === undefined ? undefined : fileInFolderPath(file);
   }
 
   #foretell(groups: readonly Group<CachedCandidate>[]): void {
@@ -282,13 +279,13 @@ class Linking {
     const tickets: { open: OpenGroup; ticket: number }[] = [];
     for (let wanted = worth, before = 0; wanted.length > 0; ) {
       const tried: OpenGroup[] = [];
-      const files: FileToAdd[] = [];
+      const files: FileBelow[] = [];
       for (const open of wanted) {
         const first = await this.#firstToRead(open);
         if (first === undefined) continue;
         const { top, candidate } = first;
         tried.push(open);
-        files.push({ sizeBytes: candidate.sizeBytes, path: () => this.#pathIn(top, candidate) });
+        files.push({ top, path: candidate.path, sizeBytes: candidate.sizeBytes });
       }
       const added = await batch.addFiles(files, {
         ...(bytesPerSecond !== undefined && { bytesPerSecond }),
@@ -315,7 +312,7 @@ class Linking {
     const least = this.#options.adoptNew ? 1 : 2;
     while (left.length >= least) {
       const [candidate] = left;
-      const top = candidate === undefined ? undefined : await this.#top(candidate);
+      const top = candidate?.isPartial === true ? await this.#rootFor(candidate) : candidate && this.#privateTop(candidate);
       if (candidate !== undefined && top !== undefined) return { top, candidate };
       left.shift();
     }

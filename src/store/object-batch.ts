@@ -10,7 +10,7 @@ import { objectWorkers, responseError, type ObjectWorker } from './object-worker
 import { ScrubPace } from './scrub-pace.js';
 import { createStagingFolder } from './staging.js';
 import { syncFileSystem } from './sync-file-system.js';
-import type { BatchPlace, HashedContent, WorkerRequest, WorkerResponse } from './worker-messages.js';
+import type { BatchPlace, FileBelow, HashedContent, WorkerRequest, WorkerResponse } from './worker-messages.js';
 
 /** Bytes of one message to a thread. Larger ones gain nothing more, smaller ones cost up to a fifth. */
 const BUFFER_BYTES = 1 << 20;
@@ -50,12 +50,6 @@ export interface ObjectStream {
   hole(length: number, checkAbort?: () => void): Promise<void>;
   /** Ends the content, which must not be empty. */
   end(): Ticket;
-}
-
-/** A file whose content is added: `path` gives its path in bytes when its turn comes; undefined: it is gone. */
-export interface FileToAdd {
-  readonly sizeBytes: number;
-  readonly path: () => Uint8Array | undefined;
 }
 
 export interface AddFilesOptions {
@@ -147,7 +141,7 @@ export class ObjectBatch {
    * Adds contents of files, read by the threads: each file's as it is when its turn comes. Large holes stay holes.
    * @returns for each file its ticket; undefined where it is gone, or is not of that size any more
    */
-  async addFiles(files: readonly FileToAdd[], { bytesPerSecond = 0, signal, onProgress }: AddFilesOptions = {}): Promise<(Ticket | undefined)[]> {
+  async addFiles(files: readonly FileBelow[], { bytesPerSecond = 0, signal, onProgress }: AddFilesOptions = {}): Promise<(Ticket | undefined)[]> {
     this.#check();
     const pace = new ScrubPace(bytesPerSecond);
     const stop = (): void => { pace.stop(); };
@@ -156,28 +150,21 @@ export class ObjectBatch {
     // A SHA-256 takes several times as long as all the rest, and only broken objects that may be mended by it are worth that.
     const withSums = namesIn(this.#paths.broken).length > 0;
     let next = 0;
-    const takeMessage = (): { index: number; path: Uint8Array; size: number }[] => {
-      const wanted: { index: number; path: Uint8Array; size: number }[] = [];
-      for (let bytes = 0; next < files.length && wanted.length < COPIED_FILES_PER_MESSAGE && bytes < COPIED_BYTES_PER_MESSAGE; next += 1) {
-        const file = files[next];
-        const path = file?.path();
-        if (file === undefined || path === undefined) continue;
-        wanted.push({ index: next, path, size: file.sizeBytes });
-        bytes += file.sizeBytes;
-      }
-      return wanted;
+    const takeMessage = (): { from: number; to: number } => {
+      const from = next;
+      for (let bytes = 0; next < files.length && next - from < COPIED_FILES_PER_MESSAGE && bytes < COPIED_BYTES_PER_MESSAGE; next += 1) bytes += files[next]?.sizeBytes ?? 0;
+      return { from, to: next };
     };
     const work = async (worker: ObjectWorker): Promise<void> => {
-      for (let wanted = takeMessage(); wanted.length > 0; wanted = takeMessage()) {
+      for (let { from, to } = takeMessage(); from < to; { from, to } = takeMessage()) {
         signal?.throwIfAborted();
         this.#check();
-        const request = { kind: 'copy', place: this.#place, files: wanted.map(({ path, size }) => ({ path, size })), withSums, pace: pace.memory, bytesPerSecond } as const;
+        const request = { kind: 'copy', place: this.#place, files: files.slice(from, to), withSums, pace: pace.memory, bytesPerSecond } as const;
         await this.#send(worker, request, (response) => {
           for (const [at, content] of (response.copied ?? []).entries()) {
-            const index = wanted[at]?.index;
-            if (content === null || index === undefined) continue;
+            if (content === null) continue;
             const ticket = this.#newTicket();
-            tickets[index] = ticket;
+            tickets[from + at] = ticket;
             this.#stagedBytes += content.written;
             this.#record(ticket, content);
           }

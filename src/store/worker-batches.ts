@@ -5,10 +5,10 @@ import { errnoOf } from '../core/errors.js';
 import { readNote } from './broken-objects.js';
 import { fileHolds, filesEqual, findEqualObject, readFully } from './compare-content.js';
 import { fingerprint, Fingerprint } from './fingerprint.js';
-import { READ_PRIVATE } from './fingerprint-files.js';
 import { makeFolders } from './make-folders.js';
 import { mayMend, mendObject, type ContentProof } from './mend-object.js';
 import { objectPathIn, type ObjectId } from './object-id.js';
+import { PrivateFiles } from './private-files.js';
 import { ScrubPace } from './scrub-pace.js';
 import { stagedName, stagedNumber, stagedSerial, type BatchPlace, type CopyFilesRequest, type HashedContent, type LinkedContent, type LinkRequest } from './worker-messages.js';
 
@@ -40,7 +40,7 @@ interface Stream {
 }
 
 interface FileToCopy {
-  readonly path: Buffer;
+  readonly fd: number;
   readonly size: number;
   readonly withSums: boolean;
   readonly pace: ScrubPace;
@@ -75,20 +75,19 @@ export class WorkerBatches {
   /** What is read of each file becomes the content, whoever changes the file meanwhile. */
   copyFiles({ place, files, withSums, pace: memory, bytesPerSecond }: CopyFilesRequest): (HashedContent | null)[] {
     const pace = new ScrubPace(bytesPerSecond, memory);
-    return files.map(({ path, size }) => {
-      const bytes = Buffer.from(path.buffer, path.byteOffset, path.byteLength);
-      return pace.isStopped() ? null : this.#copyFile(place, { path: bytes, size, withSums, pace });
-    });
+    const opened = new PrivateFiles();
+    try {
+      return files.map(({ top, path, sizeBytes: size }) => {
+        const fd = pace.isStopped() ? undefined : opened.open(top, path);
+        return fd === undefined ? null : this.#copyFile(place, { fd, size, withSums, pace });
+      });
+    } finally {
+      opened.close();
+    }
   }
 
-  #copyFile(place: BatchPlace, { path, size, withSums, pace }: FileToCopy): HashedContent | null {
-    let fd: number;
-    try {
-      fd = openSync(path, READ_PRIVATE);
-    } catch (error) {
-      if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(errnoOf(error) ?? '')) return null;
-      throw error;
-    }
+  #copyFile(place: BatchPlace, file: FileToCopy): HashedContent | null {
+    const { fd, size, withSums, pace } = file;
     try {
       const stat = fstatSync(fd);
       if (!stat.isFile() || stat.size !== size) return null;
@@ -98,13 +97,13 @@ export class WorkerBatches {
         const isWhole = readFully(fd, content, 0) === size && pace.take(size);
         return isWhole ? this.#storeFile(place, content, withSums) : null;
       }
-      return this.#copyLargeFile(place, fd, { path, size, withSums, pace });
+      return this.#copyLargeFile(place, file);
     } finally {
       closeSync(fd);
     }
   }
 
-  #copyLargeFile(place: BatchPlace, fd: number, { size, withSums, pace }: FileToCopy): HashedContent | null {
+  #copyLargeFile(place: BatchPlace, { fd, size, withSums, pace }: FileToCopy): HashedContent | null {
     // Streams of the control plane have positive numbers.
     const id = -1;
     this.openStream(place, id, withSums);

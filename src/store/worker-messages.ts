@@ -1,3 +1,5 @@
+import type { RawName } from './raw-names.js';
+
 /** What the main thread and the object workers say to each other. Each request gets one response with its id. */
 
 /** Where one batch of objects is made. */
@@ -52,12 +54,18 @@ export interface StoreFilesRequest {
   readonly ends: readonly number[];
 }
 
-/** Files that are read by the thread itself: those of a private area, which somebody may be changing. Their atime stays. */
+/** A file that somebody may be changing, below a folder, with the size that it should have. */
+export interface FileBelow {
+  readonly top: string;
+  readonly path: RawName;
+  readonly sizeBytes: number;
+}
+
+/** Files that are read by the thread itself. Their atime stays. */
 export interface CopyFilesRequest {
   readonly kind: 'copy';
   readonly place: BatchPlace;
-  /** Paths in bytes, with the size that each file should have. */
-  readonly files: readonly { readonly path: Uint8Array; readonly size: number }[];
+  readonly files: readonly FileBelow[];
   /** Whether to take their SHA-256, too. */
   readonly withSums: boolean;
   /** Memory of a `ScrubPace`. */
@@ -117,8 +125,7 @@ export interface VerifyRequest {
 /** Takes the fingerprints of files that are no objects, or may become some. */
 export interface FingerprintRequest {
   readonly kind: 'fingerprint';
-  /** Paths in bytes, with the size that each file should have. */
-  readonly files: readonly { readonly path: Uint8Array; readonly size: number }[];
+  readonly files: readonly FileBelow[];
   /** `ends`: only the first and last `END_BYTES`. */
   readonly what: 'ends' | 'whole';
   readonly hashBits: number;
@@ -163,12 +170,8 @@ export interface LinkedContent {
   readonly created: boolean;
 }
 
-export interface FileFingerprint {
-  /** Undefined for a file that is gone, has another size, or is no regular file. */
-  readonly hash?: string;
-  /** What reading the file failed with. */
-  readonly error?: string;
-}
+/** The fingerprint; null for a file that is gone, has another size, or is no regular file; else what reading it failed with. */
+export type FileFingerprint = string | null | { readonly error: string };
 
 export interface VerifiedFile {
   readonly hash?: string;
