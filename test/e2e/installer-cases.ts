@@ -248,7 +248,7 @@ export function installerCases(scratch: Scratch, store: TestStore, template: str
     test(`killed at any point it is as before or as after (${KILLS} kills)`, { timeout: (2 + KILLS) * MINUTES }, async () => {
       await store.ok('create', 'k1', '--ostemplate', template);
       const state = async (): Promise<string> => exec('k1', "dpkg-query -W -f '${Package} ${Version} ${Status}\\n' tool tool-data 2>/dev/null; tool; ls /usr/share/tool 2>/dev/null | wc -l; dpkg --audit; dpkg --verify");
-      await killOperations({ store, container: 'k1', env, operations: [['install', 'k1', 'tool'], ['remove', 'k1', 'tool']], kills: KILLS, state });
+      await killOperations({ store, container: 'k1', env, operations: [['install', 'k1', 'tool'], ['remove', 'k1', 'tool']], kills: KILLS, ways: ['stopped', 'mounted'], state });
       await store.ok('destroy', 'k1');
     });
 

@@ -3,7 +3,6 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { buildSamples, makeRpmDistribution, sampleContent, type RpmDistribution } from '../support/rpm-distribution.js';
 import { buildRpm } from '../support/rpm-repository.js';
 import type { RunOptions } from '../support/run-program.js';
-import { killOperations } from '../support/kill-operations.js';
 import { useScratch } from '../support/scratch.js';
 import { useSigningKeys, type SigningKey } from '../support/signing-key.js';
 import { flipByte } from '../support/store-damage.js';
@@ -14,8 +13,6 @@ import { expectRefusal } from '../support/test-store.js';
  * repositories that are made here. The tests of each build on one another.
  */
 const MINUTE = 60_000;
-/** Kills for each package manager: `TEMPLATEFS_INSTALLER_KILLS=200 npm run test:programs -- rpm-templates`. */
-const KILLS = Number(process.env['TEMPLATEFS_INSTALLER_KILLS'] ?? 6);
 const scratch = useScratch();
 const makeKey = useSigningKeys(scratch);
 
@@ -95,15 +92,6 @@ describe.each(['dnf', 'zypper'] as const)('%s', { timeout: 5 * MINUTE }, (manage
     await publish();
     await expectRefusal((more) => store.run([...more, 'install', 'stopped', 'sample', '--refresh'], options()), { status: 12, code: 'INTEGRITY', message: /sign|changed/ });
     expect(await packagesOf('stopped')).toBe('');
-  });
-
-  test(`killed at any point of install, update and remove it is as before or as after (${KILLS} kills)`, { timeout: (4 + KILLS) * MINUTE }, async () => {
-    await distribution.publish([samples.older, samples.newer, samples.library]);
-    await run('create', 'killed', '--ostemplate', distribution.name);
-    const state = (): Promise<string> => inContainer('killed', 'rpm -qa --qf "%{NAME} %{VERSION}\\n" "sample*" | sort; rpm -Va | grep -v " /\\(proc\\|dev\\|run\\|tmp\\)$" || true; find /opt /srv /etc/sample.conf -type f -exec cat {} + 2>/dev/null | sha256sum');
-    const operations = [['install', 'killed', '-p', 'sample-1', '--refresh'], ['update', 'killed', '--refresh'], ['remove', 'killed', '-p', 'sample']];
-    await killOperations({ store, container: 'killed', env: { TEMPLATEFS_TEMPLATES: distribution.definitions }, operations, kills: KILLS, state });
-    await run('destroy', 'killed');
   });
 
   test('a template is not made of metadata that nobody has signed', async () => {
