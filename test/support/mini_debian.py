@@ -23,7 +23,7 @@ TEMPLATE = 'mini-1-x86_64'
 PACKAGES = ('dpkg', 'apt', 'libapt-pkg6.0')
 TOOLS = ('sh', 'bash', 'ls', 'cat', 'cp', 'mv', 'rm', 'mkdir', 'rmdir', 'ln', 'chmod', 'chown', 'touch', 'echo', 'true', 'false', 'test', 'env', 'id', 'sleep', 'stat',
          'head', 'tail', 'tr', 'sed', 'grep', 'find', 'sha256sum', 'mktemp', 'dirname', 'basename', 'readlink', 'date', 'dd', 'wc', 'sort', 'cmp', 'diff', 'tar', 'gzip',
-         'xargs', 'cut', 'seq', 'sync', 'ldconfig', 'start-stop-daemon', 'hostname', 'setsid', 'mount', 'umount', 'mknod', 'kill', 'ps')
+         'xargs', 'cut', 'seq', 'sync', 'ldconfig', 'start-stop-daemon', 'hostname', 'setsid', 'mount', 'umount', 'mknod', 'kill', 'ps', 'perl')
 LEFT_OUT = ('/usr/share/', '/etc/cron', '/etc/logrotate', '/lib/systemd/', '/usr/lib/systemd/', '/var/', '/etc/kernel')
 FILES = 60
 
