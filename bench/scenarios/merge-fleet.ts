@@ -136,13 +136,16 @@ export class MergeFleet {
     return (blocks - bfree) * bsize;
   }
 
-  /** What finds and merges equal files of all of them; commands that run one after the other. */
-  commands(): readonly (readonly string[])[] {
+  /** What finds equal files of all of them, and merges them; commands that run one after the other. */
+  commands(what: 'merge' | 'search'): readonly (readonly string[])[] {
     const { peer, checkout, input } = this.#context;
-    if (peer.name === 'templatefs') return [[process.execPath, join(checkout, 'bin/templatefs'), '--store', this.paths.store, '--quiet', 'link', '--all']];
+    if (peer.name === 'templatefs') {
+      const link = [process.execPath, join(checkout, 'bin/templatefs'), '--store', this.paths.store, '--quiet', 'link', '--all'];
+      return [what === 'merge' ? link : [...link, '--dry-run']];
+    }
     const finder = FINDERS.find(({ name }) => name === peer.name);
     if (finder === undefined) throw new Error(`${peer.name} does not merge`);
-    return finder.commands(this.#folders, join(input.places.scratch, `${peer.name}.state`));
+    return finder[what](this.#folders, join(input.places.scratch, `${peer.name}.state`));
   }
 
   /** Nothing of an earlier run is known. */

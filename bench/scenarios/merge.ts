@@ -26,9 +26,9 @@ async function endFleet(): Promise<void> {
   await ended?.end();
 }
 
-async function timeCommands(own: MergeFleet, { driver, input, signal }: RunContext): Promise<number> {
+async function timeCommands(own: MergeFleet, { driver, input, signal }: RunContext, what: 'merge' | 'search' = 'merge'): Promise<number> {
   let ns = 0;
-  for (const command of own.commands()) ns += (await driver.run(['run', ...command], signal, { cwd: input.places.scratch })).value; // rmlint leaves a file where it runs
+  for (const command of own.commands(what)) ns += (await driver.run(['run', ...command], signal, { cwd: input.places.scratch })).value; // rmlint leaves a file where it runs
   return ns;
 }
 
@@ -62,6 +62,18 @@ export const merge: Scenario = {
   name: 'merge',
   what: 'ten containers (--quick: three) that have each installed the same are searched for equal files, which are merged; then again, with nothing changed. Files are in memory',
   run: (_root, context) => runTwice(context),
+};
+
+export const mergeSearch: Scenario = {
+  ...shared,
+  name: 'merge-search',
+  what: 'the same is only searched for equal files (templatefs: link --dry-run), and nothing is changed',
+  durability: 'nothing is written',
+  run: async (_root, context) => {
+    const own = await fleetOf(context);
+    await own.forget();
+    return { value: await timeCommands(own, context, 'search'), work: { containers: own.names.length } };
+  },
 };
 
 export const mergeFound: Scenario = {

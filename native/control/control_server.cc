@@ -117,7 +117,7 @@ std::string ControlServer::answer(std::string_view body, int fd) {
     if (verb == "trace") return trace(fields.size() == 2 ? fields[1] : "");
     // The private area stays as it is meanwhile.
     if (verb == "merge" && frozen_ms() >= 0) return error_frame("BUSY", "another command has it frozen");
-    if (verb == "merge") return answer_merge(root_, std::span(fields).subspan(1));
+    if (verb == "merge") return answer_merge(root_, std::span(fields).subspan(1), epoll_);
     if (fields.size() != 1) return error_frame("USAGE", "this verb has no arguments");
     if (verb == "status") return status();
     if (verb == "mark") return FrameWriter().field("ok").field("mark", root_.change_mark()).take();

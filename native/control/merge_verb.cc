@@ -66,7 +66,7 @@ std::string text_of(const MergeAnswer& answer) {
 
 }  // namespace
 
-std::string answer_merge(Root& root, std::span<const std::string_view> fields) {
+std::string answer_merge(Root& root, std::span<const std::string_view> fields, int waiting) {
     const std::string usage = FrameWriter().field("error").field("USAGE").field("merge [budget=MICROSECONDS] ENTRY...").take();
     uint64_t budget_us = kBudgetUs;
     if (!fields.empty() && fields[0].starts_with(kBudget)) {
@@ -76,14 +76,15 @@ std::string answer_merge(Root& root, std::span<const std::string_view> fields) {
     // A request that is wrong anywhere does nothing.
     for (std::string_view field : fields)
         if (!parse_entry(field)) return usage;
-    const MergeBudget budget(budget_us * kMicrosecond);
+    const MergeBudget budget(budget_us * kMicrosecond, waiting);
     FrameWriter frame;
     frame.field("ok");
     for (size_t i = 0; i < fields.size() && i < kMaxEntries; i++) {
-        const MergeAnswer answer = root.merge(*parse_entry(fields[i]), budget);
+        const MergeAnswer answer = root.merge_next(*parse_entry(fields[i]), budget);
         frame.field(std::to_string(i), text_of(answer));
         if (budget.is_used_up()) break;
     }
+    root.end_merging();
     return frame.take();
 }
 

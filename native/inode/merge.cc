@@ -14,6 +14,7 @@
 // docs/merging.md
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@
 #include <cstring>
 #include <ctime>
 #include <memory>
+#include <utility>
 
 #include "inode/root.h"
 
@@ -64,9 +66,17 @@ uint64_t now_ns() {
 
 }  // namespace
 
-MergeBudget::MergeBudget(uint64_t nanoseconds) : end_(now_ns() + nanoseconds) {}
+MergeBudget::MergeBudget(uint64_t nanoseconds, int waiting) : end_(now_ns() + nanoseconds), longest_(end_), waiting_(waiting) {
+    if (waiting_ >= 0) longest_ = std::max(end_, end_ - nanoseconds + kLongest);
+}
 
-bool MergeBudget::is_used_up() const { return now_ns() >= end_; }
+bool MergeBudget::is_used_up() const {
+    const uint64_t now = now_ns();
+    if (now < end_) return false;
+    if (now >= longest_) return true;
+    pollfd others{waiting_, POLLIN, 0};
+    return ::poll(&others, 1, 0) != 0;
+}
 
 // The file at a path of the container, by names from the root; the Nodes on the way are made, and nobody refers to them yet.
 Result<File> Root::file_at(std::string_view path) {
@@ -90,6 +100,12 @@ Result<File> Root::file_at(std::string_view path) {
 }
 
 MergeAnswer Root::merge(const MergeRequest& request, const MergeBudget& budget) {
+    const MergeAnswer answer = merge_next(request, budget);
+    end_merging();
+    return answer;
+}
+
+MergeAnswer Root::merge_next(const MergeRequest& request, const MergeBudget& budget) {
     // Not a request of the kernel's: whatever of it a worker has not finished when it dies is rolled back.
     state_.begin(0);
     MergeAnswer answer;
@@ -105,15 +121,24 @@ MergeAnswer Root::merge(const MergeRequest& request, const MergeBudget& budget) 
                 return answer.skip("gone");
             }
         }
-        auto done = merge_file(*file.node, request, budget, answer);
+        const uint64_t last = std::exchange(last_merged_, file.node->nodeid);
         // Made only for this, perhaps.
-        forget(file.node->nodeid, 0);
-        return done;
+        if (last != 0 && last != file.node->nodeid) forget(last, 0);
+        return merge_file(*file.node, request, budget, answer);
     }();
     if (!merged.ok()) answer.fail(merged.error_code());
     state_.commit();
     nodes_.reclaim();
     return answer;
+}
+
+void Root::end_merging() {
+    merge_buffer_.reset();
+    if (last_merged_ == 0) return;
+    state_.begin(0);
+    forget(std::exchange(last_merged_, 0), 0);
+    state_.commit();
+    nodes_.reclaim();
 }
 
 Result<void> Root::merge_file(Node& node, const MergeRequest& request, const MergeBudget& budget, MergeAnswer& answer) {
@@ -145,16 +170,22 @@ Result<void> Root::merge_file(Node& node, const MergeRequest& request, const Mer
     // Ours would be in the way of the lease.
     open_files_.erase(node.nodeid);
     OpenFile content;
-    content.fd = TRY(open_at(where.folder, where.name, O_RDONLY | O_NOATIME | O_NONBLOCK));
-    switch (take_lease(content.fd.get(), F_RDLCK)) {
-        case Lease::Refused:
-            return answer.skip("mapped for writing");
-        case Lease::Unknown:
-            return answer.skip("the store's file system has no leases");
-        case Lease::Granted:
-            // What it was open for writing for is over.
-            nodes_.drop_flag(node, kNodeLateStores);
+    // Nobody can come to have it open while this thread is here.
+    content.fd = TRY(open_alone(node, where));
+    const bool alone = content.fd.valid();
+    if (!alone) {
+        content.fd = TRY(open_at(where.folder, where.name, O_RDONLY | O_NOATIME | O_NONBLOCK));
+        switch (take_lease(content.fd.get(), F_RDLCK)) {
+            case Lease::Refused:
+                return answer.skip("mapped for writing");
+            case Lease::Unknown:
+                return answer.skip("the store's file system has no leases");
+            case Lease::Granted:
+                break;
+        }
     }
+    // What it was open for writing for is over.
+    nodes_.drop_flag(node, kNodeLateStores);
     UniqueFd object = TRY(open_object(request.object, O_RDONLY));
     if (TRY(host_stat_of(object.get())).stx_size != request.size || request.size == 0) return answer.skip("different");
     if (info.is_partial()) {
@@ -176,13 +207,16 @@ Result<void> Root::merge_file(Node& node, const MergeRequest& request, const Mer
         case Comparison::Equal:
             break;
     }
-    content.fd.reset();
     NodeInfo link = info;
     link.kind = NodeInfo::Kind::Link;
     link.object = request.object;
     link.object.size = request.size;
     link.ctime = timespec{stat.stx_ctime.tv_sec, static_cast<long>(stat.stx_ctime.tv_nsec)};
-    link.whole = TRY(is_in_use(node, where));
+    if (!alone) {
+        content.fd.reset();
+        content.fd = TRY(open_alone(node, where));
+    }
+    link.whole = !content.fd.valid();
     // What it has of its own is not all of the content.
     if (link.whole && info.is_partial()) return answer.skip("in use");
 
@@ -194,7 +228,7 @@ Result<void> Root::merge_file(Node& node, const MergeRequest& request, const Mer
     auto step = [&]() -> Result<void> {
         TRY(write_node_info(at, link));
         note_merged(node, link);
-        if (!link.whole) TRY(empty_link(at, intent, link));
+        if (!link.whole) TRY(empty_link(content.fd.get(), at, intent, link));
         return {};
     }();
     end_step(intent, false);
@@ -207,8 +241,9 @@ Result<void> Root::merge_file(Node& node, const MergeRequest& request, const Mer
 
 // Compares from where the last request stopped.
 Result<Root::Comparison> Root::compare(const OpenFile& content, int object, uint64_t size, const MergeBudget& budget) {
-    auto buffer = std::make_unique<std::byte[]>(2 * kPiece);
-    const std::span<std::byte> own(buffer.get(), kPiece), shared(buffer.get() + kPiece, kPiece);
+    // Not filled with zeros: that takes as long as comparing a small file.
+    if (!merge_buffer_) merge_buffer_ = std::make_unique_for_overwrite<std::byte[]>(2 * kPiece);
+    const std::span<std::byte> own(merge_buffer_.get(), kPiece), shared(merge_buffer_.get() + kPiece, kPiece);
     const auto read_fully = [](int fd, std::span<std::byte> to, uint64_t offset) -> Result<size_t> {
         size_t got = 0;
         while (got < to.size()) {
@@ -234,15 +269,20 @@ Result<Root::Comparison> Root::compare(const OpenFile& content, int object, uint
     return Comparison::Equal;
 }
 
-// Whether somebody may still read the host inode: by passthrough or by a mapping, which the host knows.
-Result<bool> Root::is_in_use(const Node& node, Place where) {
-    if (node.opens > 0 && (node.flags & kNodeCached) == 0) return true;
+// A descriptor of the host inode if nobody else reads or writes it, by passthrough or by a mapping, which the host knows; one that
+// is not valid if somebody may.
+Result<UniqueFd> Root::open_alone(const Node& node, Place where) {
+    if (node.opens > 0 && (node.flags & kNodeCached) == 0) return UniqueFd();
     open_files_.erase(node.nodeid);
-    auto fd = open_at(where.folder, where.name, O_RDWR | O_NONBLOCK);
+    auto opened = open_at(where.folder, where.name, O_RDWR | O_NOATIME | O_NONBLOCK);
     // It is being executed.
-    if (fd.error_code() == ETXTBSY) return true;
-    return take_lease(TRY(std::move(fd)).get(), F_WRLCK) != Lease::Granted;
+    if (opened.error_code() == ETXTBSY) return UniqueFd();
+    UniqueFd fd = TRY(std::move(opened));
+    if (take_lease(fd.get(), F_WRLCK) != Lease::Granted) return UniqueFd();
+    return fd;
 }
+
+Result<bool> Root::is_in_use(const Node& node, Place where) { return !TRY(open_alone(node, where)).valid(); }
 
 void Root::note_merged(Node& node, const NodeInfo& link) {
     nodes_.drop_flag(node, kNodePartial | kNodeWhole);
@@ -256,15 +296,19 @@ void Root::note_merged(Node& node, const NodeInfo& link) {
 
 // Gives back what a link's host inode takes. Its size, times and set-id bits stay.
 Result<void> Root::empty_link(Place where, const Intent& intent, const NodeInfo& link) {
-    UniqueFd fd = TRY(open_at(where.folder, where.name, O_RDWR));
-    if (!keeps_order(fd.get())) TRY(checked_void(::fsync(fd.get())));
+    return empty_link(TRY(open_at(where.folder, where.name, O_RDWR)).get(), where, intent, link);
+}
+
+Result<void> Root::empty_link(int fd, Place where, const Intent& intent, const NodeInfo& link) {
+    if (!keeps_order_) keeps_order_ = keeps_order(fd);
+    if (!*keeps_order_) TRY(checked_void(::fsync(fd)));
     const auto size = static_cast<off_t>(link.object.size);
     // A block that the range only begins in would be filled with zeros.
     const auto end = static_cast<off_t>((link.object.size + block_ - 1) / block_ * block_);
-    auto emptied = checked_void(::fallocate(fd.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, end));
+    auto emptied = checked_void(::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, end));
     if (emptied.error_code() == EOPNOTSUPP) {
-        emptied = checked_void(::ftruncate(fd.get(), 0));
-        if (emptied.ok()) emptied = checked_void(::ftruncate(fd.get(), size));
+        emptied = checked_void(::ftruncate(fd, 0));
+        if (emptied.ok()) emptied = checked_void(::ftruncate(fd, size));
     }
     auto restored = restore_times(where, intent.stat);
     return emptied.ok() ? std::move(restored) : std::move(emptied);

@@ -125,11 +125,16 @@ struct MergeAnswer {
 // How long one request of the control plane may keep the worker from serving the root.
 class MergeBudget {
 public:
-    explicit MergeBudget(uint64_t nanoseconds);
+    // `waiting` is readable when something else waits for the worker: until then the request may take longer, up to kLongest.
+    explicit MergeBudget(uint64_t nanoseconds, int waiting = -1);
     bool is_used_up() const;
 
 private:
+    static constexpr uint64_t kLongest = 50'000'000;
+
     uint64_t end_;
+    uint64_t longest_;
+    int waiting_;
 };
 
 class Root {
@@ -276,6 +281,9 @@ public:
     // ---- merging: docs/merging.md
     // Makes a private file a link to an object of which every byte is equal. Between requests.
     MergeAnswer merge(const MergeRequest& request, const MergeBudget& budget);
+    // The same for the files of one request, one after the other; then end_merging().
+    MergeAnswer merge_next(const MergeRequest& request, const MergeBudget& budget);
+    void end_merging();
     // Says whether any content has changed since it said the same; empty when it cannot say.
     std::string change_mark();
     // The container has changed metadata of that file.
@@ -335,9 +343,11 @@ private:
     Result<void> merge_file(Node& node, const MergeRequest& request, const MergeBudget& budget, MergeAnswer& answer);
     enum class Comparison { Equal, Different, Unfinished };
     Result<Comparison> compare(const OpenFile& content, int object, uint64_t size, const MergeBudget& budget);
+    Result<UniqueFd> open_alone(const Node& node, Place where);
     Result<bool> is_in_use(const Node& node, Place where);
     void note_merged(Node& node, const NodeInfo& link);
     Result<void> empty_link(Place where, const Intent& intent, const NodeInfo& link);
+    Result<void> empty_link(int fd, Place where, const Intent& intent, const NodeInfo& link);
     static void note_freed(Place where, const HostStat& before, MergeAnswer& answer);
     Result<void> give_back_content(Node& node, MergeAnswer& answer);
     void release_own_backing(Node& node);
@@ -459,6 +469,11 @@ private:
         uint64_t offset = 0;
     };
     Comparing comparing_;
+    // What the files of one request share: memory to compare in, and the Node of the last one, which keeps its folders: the
+    // next file is likely to be in them.
+    std::unique_ptr<std::byte[]> merge_buffer_;
+    uint64_t last_merged_ = 0;
+    std::optional<bool> keeps_order_;  // of the host, once somebody has asked
     Trace trace_;
     std::vector<NodeIndex> shared_folders_;  // sorted
     std::optional<bool> zero_devices_;       // once it was tried

@@ -2,35 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { TemplatefsError, diskError, errnoOf } from '../core/errors.js';
 import { examples, type CommandHost } from './command-host.js';
-import { bundleCommand } from './commands/bundle.js';
-import { backupCommand } from './commands/backup.js';
-import { catalogCommand } from './commands/catalog.js';
-import { cloneCommand } from './commands/clone.js';
-import { commitCommand } from './commands/commit.js';
-import { createCommand } from './commands/create.js';
-import { destroyCommand } from './commands/destroy.js';
-import { diffCommand } from './commands/diff.js';
-import { duCommand } from './commands/du.js';
-import { engineCommand } from './commands/engine.js';
-import { execCommand } from './commands/exec.js';
-import { explainCommand } from './commands/explain.js';
-import { exportCommand } from './commands/export.js';
-import { gcCommand } from './commands/gc.js';
-import { infoCommand } from './commands/info.js';
-import { linkCommand } from './commands/link.js';
-import { listCommand } from './commands/list.js';
-import { mountCommand } from './commands/mount.js';
-import { installCommand, localinstallCommand, removeCommand, updateCommand } from './commands/packages.js';
-import { cleanCommand, fetchCommand, rollbackCommand, statusCommand } from './commands/package-queries.js';
-import { queryCommand } from './commands/query.js';
-import { quotaCommand } from './commands/quota.js';
-import { restoreCommand } from './commands/restore.js';
-import { snapshotCommand } from './commands/snapshot.js';
-import { snapshotterCommand } from './commands/snapshotter.js';
-import { statsCommand } from './commands/stats.js';
-import { templateCommand } from './commands/template.js';
-import { umountCommand } from './commands/umount.js';
-import { verifyCommand } from './commands/verify.js';
+import { commandsFor } from './command-list.js';
 import { EXIT_STATUS, exitStatusOf } from './exit-codes.js';
 import { formatError, formatJsonError } from './output.js';
 import { openSession, type GlobalOptions, type Interrupts } from './session.js';
@@ -54,7 +26,7 @@ function usageError(error: CommanderError): TemplatefsError {
   });
 }
 
-function buildProgram(host: CommandHost): Command {
+async function buildProgram(host: CommandHost, argv: readonly string[]): Promise<Command> {
   const program = new Command('templatefs')
     .description('Roots for containers that share what is equal: on disk and in memory.')
     .version(packageVersion(), '-V, --version', 'print the version')
@@ -78,44 +50,7 @@ function buildProgram(host: CommandHost): Command {
         'templatefs stats',
       ),
     );
-  const commands = [
-    templateCommand,
-    createCommand,
-    mountCommand,
-    umountCommand,
-    execCommand,
-    installCommand,
-    updateCommand,
-    removeCommand,
-    localinstallCommand,
-    rollbackCommand,
-    statusCommand,
-    fetchCommand,
-    cleanCommand,
-    bundleCommand,
-    exportCommand,
-    listCommand,
-    infoCommand,
-    diffCommand,
-    cloneCommand,
-    commitCommand,
-    snapshotCommand,
-    restoreCommand,
-    backupCommand,
-    destroyCommand,
-    quotaCommand,
-    linkCommand,
-    statsCommand,
-    explainCommand,
-    duCommand,
-    queryCommand,
-    verifyCommand,
-    gcCommand,
-    catalogCommand,
-    engineCommand,
-    snapshotterCommand,
-  ];
-  for (const make of commands) inherit(program, make(host));
+  for (const { load } of commandsFor(argv)) inherit(program, (await load())(host));
   return program;
 }
 
@@ -187,7 +122,8 @@ export async function runCommandLine(argv: readonly string[], interrupts: Interr
     },
   };
   try {
-    await buildProgram(host).parseAsync(argv, { from: 'user' });
+    const program = await buildProgram(host, argv);
+    await program.parseAsync(argv, { from: 'user' });
     return status;
   } catch (thrown) {
     // Help and version come as errors too.

@@ -3,6 +3,7 @@ import { TemplatefsError, errnoOf } from '../core/errors.js';
 import { controlRequest } from '../engine/control-client.js';
 import { formatObjectId, type ObjectId } from '../store/object-id.js';
 import type { Candidate } from './candidate.js';
+import type { ReadingPace } from './reading-pace.js';
 
 /** A file and the object that it is believed to be equal to. */
 export interface Merge {
@@ -21,6 +22,7 @@ export interface ApplyOptions {
   readonly socket: string;
   /** How long one request may keep the engine from serving its root. */
   readonly budgetUs: number;
+  readonly pace: ReadingPace;
   readonly signal?: AbortSignal;
   readonly onDone?: (merge: Merge, outcome: MergeOutcome) => void;
 }
@@ -38,25 +40,45 @@ const FROZEN_TRIES = 3_500;
  *
  * @throws ENGINE_FAILED, INTERRUPTED
  */
-export async function applyMerges(merges: readonly Merge[], { socket, budgetUs, signal, onDone }: ApplyOptions): Promise<MergeOutcome[]> {
+export async function applyMerges(merges: readonly Merge[], { socket, budgetUs, pace, signal, onDone }: ApplyOptions): Promise<MergeOutcome[]> {
   const outcomes: MergeOutcome[] = [];
   let entries = FIRST_ENTRIES;
+  /** Of the first file that is not done: how much of it was compared before. */
+  let offset = 0;
   while (outcomes.length < merges.length) {
     signal?.throwIfAborted();
-    const asked = merges.slice(outcomes.length, outcomes.length + entries);
+    const asked = firstBytes(merges.slice(outcomes.length, outcomes.length + entries), pace.burstBytes);
     const answers = await ask(socket, budgetUs, asked, signal);
     let done = 0;
+    let bytes = 0;
     for (const [index, merge] of asked.entries()) {
-      const outcome = readOutcome(answers.get(String(index)));
+      const answer = answers.get(String(index));
+      const outcome = readOutcome(answer);
       // The rest of a large file, or those that there was no time for, come with the next request.
-      if (outcome === undefined) break;
+      if (outcome === undefined) {
+        const compared = Number(/^more (\d+)$/.exec(answer ?? '')?.[1] ?? 0);
+        bytes += Math.max(0, compared - offset);
+        offset = compared;
+        break;
+      }
+      bytes += Math.max(0, merge.candidate.sizeBytes - offset);
+      offset = 0;
       outcomes.push(outcome);
       onDone?.(merge, outcome);
       done += 1;
     }
     entries = Math.min(MOST_ENTRIES, Math.max(FIRST_ENTRIES, done * 2));
+    // The file's and the object's.
+    await pace.read(2 * bytes, signal);
   }
   return outcomes;
+}
+
+/** The first of them, until they have so many bytes; at least one. */
+function firstBytes(merges: readonly Merge[], most: number): readonly Merge[] {
+  let bytes = 0;
+  const end = merges.findIndex(({ candidate: { sizeBytes } }, index) => (bytes += sizeBytes) > most && index > 0);
+  return end < 0 ? merges : merges.slice(0, end);
 }
 
 async function ask(socket: string, budgetUs: number, merges: readonly Merge[], signal: AbortSignal | undefined): Promise<ReadonlyMap<string, string>> {

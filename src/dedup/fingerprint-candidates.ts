@@ -1,17 +1,11 @@
 import { FULL_HASH_BITS } from '../store/fingerprint.js';
 import { objectWorkers, responseError, type ObjectWorker } from '../store/object-workers.js';
 import { ScrubPace } from '../store/scrub-pace.js';
-import type { FileFingerprint } from '../store/worker-messages.js';
+import type { FileBelow, FileFingerprint } from '../store/worker-messages.js';
 
 /** A message to a thread: enough that talking costs little, little enough that all threads end together. */
-const FILES_PER_MESSAGE = 128;
+const FILES_PER_MESSAGE = 256;
 const BYTES_PER_MESSAGE = 32 * 2 ** 20;
-
-/** A file to be read: `open` gives its path in bytes when its turn comes; undefined: it is gone. */
-export interface FileToRead {
-  readonly sizeBytes: number;
-  readonly path: () => Uint8Array | undefined;
-}
 
 export interface FingerprintOptions {
   /** Bits that count: fewer only in tests. */
@@ -26,30 +20,23 @@ export interface FingerprintOptions {
 }
 
 /** Fingerprints of files, in their order, taken by the worker threads. @throws INTERRUPTED */
-export async function fingerprintAll(files: readonly FileToRead[], what: 'ends' | 'whole', options: FingerprintOptions = {}): Promise<FileFingerprint[]> {
-  const results: FileFingerprint[] = new Array<FileFingerprint>(files.length).fill({});
+export async function fingerprintAll(files: readonly FileBelow[], what: 'ends' | 'whole', options: FingerprintOptions = {}): Promise<FileFingerprint[]> {
+  const results: FileFingerprint[] = new Array<FileFingerprint>(files.length).fill(null);
   const pace = new ScrubPace(options.bytesPerSecond ?? 0);
   const stop = (): void => { pace.stop(); };
   options.signal?.addEventListener('abort', stop, { once: true });
   let next = 0;
-  const takeMessage = (): number[] => {
-    const indexes: number[] = [];
-    for (let bytes = 0; next < files.length && indexes.length < FILES_PER_MESSAGE && bytes < BYTES_PER_MESSAGE; next += 1) {
-      indexes.push(next);
-      bytes += files[next]?.sizeBytes ?? 0;
-    }
-    return indexes;
+  const takeMessage = (): { from: number; to: number } => {
+    const from = next;
+    for (let bytes = 0; next < files.length && next - from < FILES_PER_MESSAGE && bytes < BYTES_PER_MESSAGE; next += 1) bytes += files[next]?.sizeBytes ?? 0;
+    return { from, to: next };
   };
   const work = async (worker: ObjectWorker): Promise<void> => {
-    for (let indexes = takeMessage(); indexes.length > 0; indexes = takeMessage()) {
+    for (let { from, to } = takeMessage(); from < to; { from, to } = takeMessage()) {
       options.signal?.throwIfAborted();
-      const wanted = indexes.flatMap((index) => {
-        const path = files[index]?.path();
-        return path === undefined ? [] : [{ index, path, size: files[index]?.sizeBytes ?? 0 }];
-      });
       const response = await worker.request({
         kind: 'fingerprint',
-        files: wanted.map(({ path, size }) => ({ path, size })),
+        files: files.slice(from, to),
         what,
         hashBits: options.hashBits ?? FULL_HASH_BITS,
         pace: pace.memory,
@@ -57,7 +44,7 @@ export async function fingerprintAll(files: readonly FileToRead[], what: 'ends' 
       });
       const failed = responseError(response);
       if (failed !== undefined) throw failed;
-      for (const [at, { index }] of wanted.entries()) results[index] = response.fingerprints?.[at] ?? {};
+      for (const [at, fingerprint] of (response.fingerprints ?? []).entries()) results[from + at] = fingerprint;
       options.onProgress?.(pace.bytesRead);
     }
   };

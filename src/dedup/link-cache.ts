@@ -37,7 +37,7 @@ export interface LinkedObject {
   readonly sizeBytes: number;
 }
 
-const VERSION = 2;
+const VERSION = 3;
 
 type Row = readonly [inode: number, size: number, allocated: number, seconds: number, nanoseconds: number, partial: 0 | 1, path: string];
 

@@ -6,10 +6,18 @@ import { writeFileDurably } from '../store/write-file-durably.js';
 export interface LinkSummary {
   /** `objects.generation` that it holds for: new objects may be equal to files that were left. */
   readonly generation: number;
-  readonly containers: Readonly<Record<string, { readonly mark: string | null; readonly policy: string; readonly again: boolean }>>;
+  readonly containers: Readonly<Record<string, ContainerSummary>>;
 }
 
-const VERSION = 1;
+export interface ContainerSummary {
+  readonly mark: string | null;
+  readonly policy: string;
+  readonly again: boolean;
+  /** Files that were skipped by what the scan says of them, with the reason. */
+  readonly skipped: readonly (readonly [path: string, reason: string])[];
+}
+
+const VERSION = 2;
 
 export function readLinkSummary(file: string): LinkSummary {
   try {

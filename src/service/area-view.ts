@@ -1,10 +1,10 @@
-import { closeSync, openSync, readSync, readlinkSync, fstatSync } from 'node:fs';
+import { closeSync, openSync, readSync, fstatSync } from 'node:fs';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
 import { openPrivateFile } from '../engine/open-private-file.js';
 import { scanPrivateArea, type ScanRecord } from '../engine/scan.js';
-import { fileInFolderPath, PrivateFiles } from '../dedup/private-files.js';
 import { isSymlink } from '../store/inode-types.js';
 import { formatObjectId, objectPath, parseObjectId, type ObjectId } from '../store/object-id.js';
+import { PrivateFiles } from '../store/private-files.js';
 import type { RawName } from '../store/raw-names.js';
 import { TreeReader } from '../store/tree-reader.js';
 import type { Area } from './area-sums.js';
@@ -100,10 +100,9 @@ export class AreaView implements Disposable {
     if (entry.node !== undefined) return this.root.tree.target(entry.node);
     const files = new PrivateFiles();
     try {
-      const file = files.find(join(this.#context.paths.privateArea(this.area.name), 'root'), entry.record.path);
-      return file === undefined ? undefined : readlinkSync(fileInFolderPath(file), 'latin1');
+      return files.readLink(join(this.#context.paths.privateArea(this.area.name), 'root'), entry.record.path);
     } catch (error) {
-      if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'EINVAL') return undefined;
+      if (errnoOf(error) === 'EINVAL') return undefined;
       throw error;
     } finally {
       files.close();

@@ -4,14 +4,15 @@ import { join } from 'node:path';
 import { applyMerges, type Merge, type MergeOutcome } from '../dedup/apply-merges.js';
 import type { Candidate, SkippedFile } from '../dedup/candidate.js';
 import type { CachedCandidate, LinkedObject } from '../dedup/link-cache.js';
-import { fingerprintAll, type FileToRead } from '../dedup/fingerprint-candidates.js';
+import type { LinkedFiles } from '../dedup/linked-files.js';
+import { fingerprintAll } from '../dedup/fingerprint-candidates.js';
 import { objectsOf, type KnownObjects } from '../dedup/known-objects.js';
 import { groupByContent, sharingEnds, sharingSizes, type Group } from '../dedup/plan-links.js';
-import { PrivateFiles, fileInFolderPath } from '../dedup/private-files.js';
-import { stageContent } from '../dedup/stage-content.js';
+import { ReadingPace } from '../dedup/reading-pace.js';
+import { weakened } from '../store/fingerprint.js';
 import { ObjectBatch } from '../store/object-batch.js';
-import { formatObjectId, objectPath, parseObjectId, type ObjectId } from '../store/object-id.js';
-import { END_BYTES } from '../store/worker-messages.js';
+import { formatObjectId, objectPath, objectPathIn, parseObjectId, type ObjectId } from '../store/object-id.js';
+import { WHOLE_AT_ONCE_BYTES, type FileBelow } from '../store/worker-messages.js';
 import { SumsOfAreas } from './area-sums.js';
 import type { ServiceContext } from './context.js';
 
@@ -42,32 +43,6 @@ export interface LinkCandidatesOptions {
   readonly threads?: number;
 }
 
-export interface LinkedFiles {
-  /** Files whose content became an object. */
-  readonly adoptedFiles: number;
-  /** Files that were found equal to an object. */
-  readonly mergedFiles: number;
-  /** Of both: links whose content is given back only when nobody has it open or mapped any more. */
-  readonly keptFiles: number;
-  /** New objects. */
-  readonly addedBytes: number;
-  /** Size of what is shared now and was not. */
-  readonly linkedBytes: number;
-  /** Given back on the disk, less what new objects take. */
-  readonly savedBytes: number;
-  /** Read to find out what is equal. */
-  readonly readBytes: number;
-  readonly skipped: readonly SkippedFile[];
-  /** Files that are worth another look, although nothing changes them: they were in use. */
-  readonly again: readonly Candidate[];
-  /** Candidates that are no links. */
-  readonly left: readonly CachedCandidate[];
-  /** Links that keep their content. */
-  readonly kept: readonly (Candidate & { readonly object: string })[];
-  /** What new links name. */
-  readonly objects: readonly (LinkedObject & { readonly container: string })[];
-}
-
 /** What an engine may take of the time of a root that is in use, and of one that is not. */
 const BUSY_BUDGET_US = 1_000;
 const IDLE_BUDGET_US = 50_000;
@@ -92,7 +67,9 @@ export async function linkCandidates(context: ServiceContext, options: LinkCandi
 class Linking {
   readonly #context: ServiceContext;
   readonly #options: LinkCandidatesOptions;
-  readonly #files = new PrivateFiles();
+  /** Where private files of a container are read. */
+  readonly #tops = new Map<string, string>();
+  readonly #pace: ReadingPace;
   readonly #skipped: SkippedFile[] = [];
   readonly #again: Candidate[] = [];
   readonly #done = new Set<CachedCandidate>();
@@ -110,18 +87,15 @@ class Linking {
   constructor(context: ServiceContext, options: LinkCandidatesOptions) {
     this.#context = context;
     this.#options = options;
+    this.#pace = new ReadingPace(options.bytesPerSecond ?? 0);
   }
 
   async run(): Promise<LinkedFiles> {
-    try {
-      const groups = await this.#findGroups();
-      if (this.#options.dryRun === true) this.#foretell(groups);
-      else {
-        await this.#askForKept();
-        await this.#link(groups);
-      }
-    } finally {
-      this.#files.close();
+    const groups = await this.#findGroups();
+    if (this.#options.dryRun === true) this.#foretell(groups);
+    else {
+      await this.#askForKept();
+      await this.#link(groups);
     }
     return {
       adoptedFiles: this.#adoptedFiles,
@@ -156,34 +130,39 @@ class Linking {
   /** Notes the fingerprints of those that have none yet. */
   async #fingerprint(candidates: readonly CachedCandidate[], what: 'ends' | 'whole', step: string): Promise<void> {
     const unknown: CachedCandidate[] = [];
-    const files: FileToRead[] = [];
+    const files: FileBelow[] = [];
     for (const candidate of candidates) {
-      // The ends of a small file are all of it.
-      if (what === 'whole' && candidate.sizeBytes <= 2 * END_BYTES) candidate.hash ??= candidate.ends;
+      // A small file was read whole.
+      if (what === 'whole' && candidate.sizeBytes <= WHOLE_AT_ONCE_BYTES) candidate.hash ??= candidate.ends;
       if ((what === 'ends' ? candidate.ends : candidate.hash) !== null) continue;
-      const top = await this.#top(candidate);
+      const top = candidate.isPartial ? await this.#rootFor(candidate) : this.#privateTop(candidate);
       if (top === undefined) continue;
       unknown.push(candidate);
-      files.push({ sizeBytes: candidate.sizeBytes, path: () => this.#pathIn(top, candidate) });
+      files.push({ top, path: candidate.path, sizeBytes: candidate.sizeBytes });
     }
     const results = await this.#read(files, what, step);
     for (const [index, candidate] of unknown.entries()) {
-      const { hash, error } = results[index] ?? {};
-      if (hash === undefined) this.#skip(candidate, error === undefined ? 'changed' : `cannot be read: ${error}`);
-      else if (what === 'ends') candidate.ends = hash;
-      else candidate.hash = hash;
+      const found = results[index] ?? null;
+      if (found === null) this.#skip(candidate, 'changed');
+      else if (typeof found !== 'string') this.#skip(candidate, `cannot be read: ${found.error}`);
+      else if (what === 'ends') candidate.ends = found;
+      else candidate.hash = found;
     }
   }
 
   async #endsOfObjects(candidates: readonly Candidate[]): Promise<Set<string>> {
-    const { known } = this.#options;
-    const objects = [...new Set(candidates.map(({ sizeBytes }) => sizeBytes))].flatMap((size) => known.ofSize(size).map((id) => ({ size, id })));
-    const files = objects.map(({ size, id }) => ({ sizeBytes: size, path: () => Buffer.from(objectPath(this.#context.paths, id)) }));
+    const { known, hashBits } = this.#options;
+    const all = [...new Set(candidates.map(({ sizeBytes }) => sizeBytes))].flatMap((size) => known.ofSize(size).map((id) => ({ size, id })));
+    // Of small ones the name says it.
+    const named = all.filter(({ size }) => size <= WHOLE_AT_ONCE_BYTES).map(({ size, id: { hash } }) => `${size} ${weakened(hash, hashBits)}`);
+    const objects = all.filter(({ size }) => size > WHOLE_AT_ONCE_BYTES);
+    const top = this.#context.paths.objects;
+    const files = objects.map(({ size, id }) => ({ top, path: objectPathIn('', id), sizeBytes: size }));
     const results = await this.#read(files, 'ends', 'looking at objects');
-    return new Set(objects.map(({ size }, index) => `${size} ${results[index]?.hash ?? ''}`));
+    return new Set([...named, ...objects.flatMap(({ size }, index) => (typeof results[index] === 'string' ? [`${size} ${results[index]}`] : []))]);
   }
 
-  async #read(files: readonly FileToRead[], what: 'ends' | 'whole', step: string): ReturnType<typeof fingerprintAll> {
+  async #read(files: readonly FileBelow[], what: 'ends' | 'whole', step: string): ReturnType<typeof fingerprintAll> {
     const { signal, onProgress } = this.#context;
     const { hashBits, bytesPerSecond, threads } = this.#options;
     const before = this.#readBytes;
@@ -201,18 +180,17 @@ class Linking {
   }
 
   /** Where a candidate is read: in the private area, or through the root, as only its engine knows which bytes are whose. */
-  async #top(candidate: CachedCandidate): Promise<string | undefined> {
-    const { container, isPartial } = candidate;
-    if (!isPartial) return join(this.#context.paths.privateArea(container), 'root');
-    const opened = await this.#options.open(container);
+  #privateTop({ container }: Candidate): string {
+    let top = this.#tops.get(container);
+    if (top === undefined) this.#tops.set(container, (top = join(this.#context.paths.privateArea(container), 'root')));
+    return top;
+  }
+
+  async #rootFor(candidate: CachedCandidate): Promise<string | undefined> {
+    const opened = await this.#options.open(candidate.container);
     if (typeof opened !== 'string') return opened.root;
     this.#skip(candidate, opened);
     return undefined;
-  }
-
-  #pathIn(top: string, { path }: Candidate): Buffer | undefined {
-    const file = this.#files.find(top, path);
-    return file === undefined ? undefined : fileInFolderPath(file);
   }
 
   #foretell(groups: readonly Group<CachedCandidate>[]): void {
@@ -272,20 +250,10 @@ class Linking {
   /** Gives each group one more object: the content of one of its files. */
   async #adopt(worth: readonly OpenGroup[]): Promise<void> {
     if (worth.length === 0) return;
-    const { onProgress } = this.#context;
     const { hashBits } = this.#options;
     const batch = await ObjectBatch.open(this.#context.paths, hashBits === undefined ? {} : { hashBits });
     try {
-      const tickets: { readonly open: OpenGroup; readonly ticket: number }[] = [];
-      const total = worth.reduce((sum, { group }) => sum + group.sizeBytes, 0);
-      let done = 0;
-      for (const open of worth) {
-        this.#context.signal?.throwIfAborted();
-        const ticket = await this.#stage(batch, open);
-        if (ticket !== undefined) tickets.push({ open, ticket });
-        done += open.group.sizeBytes;
-        onProgress?.({ step: 'adding objects', done, total, unit: 'bytes' });
-      }
+      const tickets = await this.#stage(batch, worth);
       const committed = await batch.commit();
       this.#addedBytes += committed.newBytes;
       for (const { open, ticket } of tickets) {
@@ -303,22 +271,50 @@ class Linking {
     }
   }
 
-  /** The content of the first file of a group that can still be read. */
-  async #stage(batch: ObjectBatch, open: OpenGroup): Promise<number | undefined> {
-    const least = this.#options.adoptNew ? 1 : 2;
-    while (open.left.length >= least) {
-      const [candidate] = open.left;
-      if (candidate === undefined) return undefined;
-      open.left.shift();
-      const top = await this.#top(candidate);
-      if (top === undefined) continue;
-      const path = this.#pathIn(top, candidate);
-      const ticket = path === undefined ? undefined : await stageContent(batch, path, candidate);
-      if (ticket !== undefined) {
-        open.left.unshift(candidate);
-        return ticket;
+  /** Adds the content of the first file of each group that can still be read. */
+  async #stage(batch: ObjectBatch, worth: readonly OpenGroup[]): Promise<{ open: OpenGroup; ticket: number }[]> {
+    const { signal, onProgress } = this.#context;
+    const { bytesPerSecond } = this.#options;
+    const total = worth.reduce((sum, { group }) => sum + group.sizeBytes, 0);
+    const tickets: { open: OpenGroup; ticket: number }[] = [];
+    for (let wanted = worth, before = 0; wanted.length > 0; ) {
+      const tried: OpenGroup[] = [];
+      const files: FileBelow[] = [];
+      for (const open of wanted) {
+        const first = await this.#firstToRead(open);
+        if (first === undefined) continue;
+        const { top, candidate } = first;
+        tried.push(open);
+        files.push({ top, path: candidate.path, sizeBytes: candidate.sizeBytes });
       }
-      this.#skip(candidate, 'changed');
+      const added = await batch.addFiles(files, {
+        ...(bytesPerSecond !== undefined && { bytesPerSecond }),
+        ...(signal !== undefined && { signal }),
+        onProgress: (bytes) => onProgress?.({ step: 'adding objects', done: Math.min(before + bytes, total), total, unit: 'bytes' }),
+      });
+      wanted = tried.filter((open, index) => {
+        const ticket = added[index];
+        if (ticket !== undefined) {
+          tickets.push({ open, ticket });
+          before += open.group.sizeBytes;
+          return false;
+        }
+        const candidate = open.left.shift();
+        if (candidate !== undefined) this.#skip(candidate, 'changed');
+        return true;
+      });
+    }
+    return tickets;
+  }
+
+  /** The first file of a group that can be had; undefined: there are not enough left. */
+  async #firstToRead({ left }: OpenGroup): Promise<{ top: string; candidate: CachedCandidate } | undefined> {
+    const least = this.#options.adoptNew ? 1 : 2;
+    while (left.length >= least) {
+      const [candidate] = left;
+      const top = candidate?.isPartial === true ? await this.#rootFor(candidate) : candidate && this.#privateTop(candidate);
+      if (candidate !== undefined && top !== undefined) return { top, candidate };
+      left.shift();
     }
     return undefined;
   }
@@ -400,6 +396,7 @@ class Linking {
       await applyMerges(merges, {
         socket: paths.controlSocket(container),
         budgetUs: opened.isIdle ? IDLE_BUDGET_US : BUSY_BUDGET_US,
+        pace: this.#pace,
         ...(signal !== undefined && { signal }),
         onDone: note,
       });

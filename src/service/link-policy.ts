@@ -25,3 +25,8 @@ export function linkPolicyOf(context: ServiceContext, container: string, given: 
     threads: settings.threads ?? 0,
   };
 }
+
+/** Which files it looks for, as a text to compare. */
+export function policyKey({ leastBytes, greatestBytes, paths, leastAgeSeconds }: ContainerLinkPolicy): string {
+  return JSON.stringify([leastBytes, greatestBytes, paths, leastAgeSeconds]);
+}

@@ -1,5 +1,7 @@
+import { availableParallelism } from 'node:os';
 import { readContainerFile } from '../catalog/container-file.js';
 import { TemplatefsError } from '../core/errors.js';
+import { severalAtOnce } from '../core/several-at-once.js';
 import { controlRequest } from '../engine/control-client.js';
 import { containerAreaState, snapshotState, type AreaState } from './area-state.js';
 import { SumsOfAreas, type Area, type AreaSums } from './area-sums.js';
@@ -80,6 +82,9 @@ interface Looked {
   readonly sums: AreaSums;
 }
 
+/** Containers that are looked at at once. */
+const MOST_LOOKS = 4;
+
 type Difference = ExactCount['differences'][number];
 
 class Look {
@@ -142,11 +147,9 @@ export async function statistics(context: ServiceContext, options: StatisticsOpt
   const { name, exact = false } = options;
   const { paths } = context;
   const look = new Look(context, exact);
-  const found: Looked[] = [];
-  for (const area of containersToLookAt(context, name)) {
-    const looked = await look.at(area, name !== undefined);
-    if (looked !== undefined) found.push(looked);
-  }
+  // Areas that have changed are listed by a process each.
+  const looked = await severalAtOnce(containersToLookAt(context, name), Math.min(MOST_LOOKS, availableParallelism()), (area) => look.at(area, name !== undefined));
+  const found = looked.filter((each) => each !== undefined);
   let snapshotBytes = 0;
   const snapshots = name === undefined ? snapshotsInStore(paths) : snapshotIds(paths, name).map((id) => `${name}@${id}`);
   for (const snapshot of snapshots) {

@@ -1,12 +1,12 @@
 import { join } from 'node:path';
-import { fingerprintAll, type FileToRead } from '../dedup/fingerprint-candidates.js';
-import { fileInFolderPath, PrivateFiles } from '../dedup/private-files.js';
+import { fingerprintAll } from '../dedup/fingerprint-candidates.js';
 import { isRegular } from '../store/inode-types.js';
-import { formatObjectId, objectPath, parseObjectId } from '../store/object-id.js';
+import { formatObjectId, objectPath, objectPathIn, parseObjectId } from '../store/object-id.js';
 import { printableName } from '../store/raw-names.js';
 import type { ScanRecord } from '../engine/scan.js';
 import { scanPrivateArea } from '../engine/scan.js';
 import { TreeReader } from '../store/tree-reader.js';
+import type { FileBelow } from '../store/worker-messages.js';
 import { openForReading, type ServiceContext } from './context.js';
 import { ReferencesOfStore } from './object-references.js';
 import { allocatedBytes } from './stored-bytes.js';
@@ -170,34 +170,28 @@ async function findDuplicates(context: ServiceContext, own: readonly OwnFile[], 
   const objectsBySize = new Map<number, string[]>();
   for (const { object, sizeBytes } of objects) if (bySize.has(sizeBytes)) objectsBySize.set(sizeBytes, [...(objectsBySize.get(sizeBytes) ?? []), object]);
   const worth = [...bySize].filter(([size, files]) => files.length > 1 || objectsBySize.has(size)).sort(([a], [b]) => b - a);
-  const folders = new PrivateFiles();
-  try {
-    const wanted: { sizeBytes: number; file?: OwnFile; object?: string; read: FileToRead }[] = [];
-    for (const [sizeBytes, files] of worth) {
-      if (wanted.length >= MOST_READ) break;
-      for (const file of files) wanted.push({ sizeBytes, file, read: { sizeBytes, path: () => pathOf(context, folders, file) } });
-      for (const object of objectsBySize.get(sizeBytes) ?? []) {
-        const id = parseObjectId(object);
-        if (id !== undefined) wanted.push({ sizeBytes, object, read: { sizeBytes, path: () => Buffer.from(objectPath(context.paths, id)) } });
-      }
+  const { paths, signal } = context;
+  const wanted: { sizeBytes: number; file?: OwnFile; object?: string; read: FileBelow }[] = [];
+  for (const [sizeBytes, files] of worth) {
+    if (wanted.length >= MOST_READ) break;
+    for (const file of files) {
+      const { container, record } = file;
+      wanted.push({ sizeBytes, file, read: { sizeBytes, top: join(paths.privateArea(container), 'root'), path: record.path } });
     }
-    const prints = await fingerprintAll(wanted.map(({ read }) => read), 'ends', context.signal === undefined ? {} : { signal: context.signal });
-    const groups = new Map<string, Ends[]>();
-    for (const [index, { sizeBytes, file, object }] of wanted.entries()) {
-      const print = prints[index]?.hash;
-      if (print === undefined) continue;
-      const key = `${sizeBytes} ${print}`;
-      groups.set(key, [...(groups.get(key) ?? []), { key, file, object }]);
+    for (const object of objectsBySize.get(sizeBytes) ?? []) {
+      const id = parseObjectId(object);
+      if (id !== undefined) wanted.push({ sizeBytes, object, read: { sizeBytes, top: paths.objects, path: objectPathIn('', id) } });
     }
-    return [...groups.values()].flatMap(duplicatesOf).sort((a, b) => b.wouldSaveBytes - a.wouldSaveBytes);
-  } finally {
-    folders.close();
   }
-}
-
-function pathOf({ paths }: ServiceContext, folders: PrivateFiles, { container, record }: OwnFile): Uint8Array | undefined {
-  const file = folders.find(join(paths.privateArea(container), 'root'), record.path);
-  return file === undefined ? undefined : fileInFolderPath(file);
+  const prints = await fingerprintAll(wanted.map(({ read }) => read), 'ends', signal === undefined ? {} : { signal });
+  const groups = new Map<string, Ends[]>();
+  for (const [index, { sizeBytes, file, object }] of wanted.entries()) {
+    const print = prints[index] ?? null;
+    if (typeof print !== 'string') continue;
+    const key = `${sizeBytes} ${print}`;
+    groups.set(key, [...(groups.get(key) ?? []), { key, file, object }]);
+  }
+  return [...groups.values()].flatMap(duplicatesOf).sort((a, b) => b.wouldSaveBytes - a.wouldSaveBytes);
 }
 
 function duplicatesOf(group: readonly Ends[]): Duplicates[] {

@@ -9,7 +9,7 @@ export const FULL_HASH_BITS = 128;
 
 /** The fingerprint of one content: XXH3-128, canonical order, 32 lower-case hex digits. */
 export function fingerprint(content: Buffer, hashBits = FULL_HASH_BITS): string {
-  return weaken(xxhash.XXHash128.hash(content).toString('hex'), hashBits);
+  return weakened(xxhash.XXHash128.hash(content).toString('hex'), hashBits);
 }
 
 /** The fingerprint of a content that comes in pieces. */
@@ -28,11 +28,12 @@ export class Fingerprint {
   }
 
   digest(hashBits = FULL_HASH_BITS): string {
-    return weaken(this.#state.digest().toString('hex'), hashBits);
+    return weakened(this.#state.digest().toString('hex'), hashBits);
   }
 }
 
-function weaken(hash: string, hashBits: number): string {
+/** What is left of a fingerprint when fewer bits count. */
+export function weakened(hash: string, hashBits = FULL_HASH_BITS): string {
   if (hashBits >= FULL_HASH_BITS) return hash;
   const kept = BigInt(`0x${hash}`) >> BigInt(FULL_HASH_BITS - hashBits);
   return (kept << BigInt(FULL_HASH_BITS - hashBits)).toString(16).padStart(32, '0');

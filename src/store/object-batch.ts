@@ -5,16 +5,21 @@ import { BufferPool } from './buffer-pool.js';
 import { linkContents, type CommittedObjects, type StagedContents } from './commit-objects.js';
 import { SumList } from './content-sums.js';
 import { FULL_HASH_BITS } from './fingerprint.js';
+import { namesIn } from './folder-names.js';
 import { objectWorkers, responseError, type ObjectWorker } from './object-workers.js';
+import { ScrubPace } from './scrub-pace.js';
 import { createStagingFolder } from './staging.js';
 import { syncFileSystem } from './sync-file-system.js';
-import type { BatchPlace, HashedContent, WorkerRequest, WorkerResponse } from './worker-messages.js';
+import type { BatchPlace, FileBelow, HashedContent, WorkerRequest, WorkerResponse } from './worker-messages.js';
 
 /** Bytes of one message to a thread. Larger ones gain nothing more, smaller ones cost up to a fifth. */
 const BUFFER_BYTES = 1 << 20;
 /** Messages on their way to each thread; two keep it busy while the next is filled. */
 const BUFFERS_PER_WORKER = 3;
 const MAX_FILES_PER_MESSAGE = 512;
+/** Of files that threads read themselves: little enough that all threads end together, and that a full disk is noticed. */
+const COPIED_BYTES_PER_MESSAGE = 16 * 2 ** 20;
+const COPIED_FILES_PER_MESSAGE = 128;
 /** Longest hole that is hashed in one go: a fraction of a second, so that an abort is not held up. */
 const HOLE_PIECE_BYTES = 2 ** 30;
 /** Space that an import leaves on the file system, so that the catalog and running containers go on. */
@@ -45,6 +50,14 @@ export interface ObjectStream {
   hole(length: number, checkAbort?: () => void): Promise<void>;
   /** Ends the content, which must not be empty. */
   end(): Ticket;
+}
+
+export interface AddFilesOptions {
+  /** 0: as fast as the disk is. */
+  readonly bytesPerSecond?: number;
+  readonly signal?: AbortSignal;
+  /** Bytes read so far. */
+  readonly onProgress?: (bytes: number) => void;
 }
 
 /** Stands for one content of a batch until the batch is committed: 0, 1, 2, … in the order of adding. */
@@ -122,6 +135,51 @@ export class ObjectBatch {
     const ticket = this.#newTicket();
     this.#smallTickets.push(ticket);
     return ticket;
+  }
+
+  /**
+   * Adds contents of files, read by the threads: each file's as it is when its turn comes. Large holes stay holes.
+   * @returns for each file its ticket; undefined where it is gone, or is not of that size any more
+   */
+  async addFiles(files: readonly FileBelow[], { bytesPerSecond = 0, signal, onProgress }: AddFilesOptions = {}): Promise<(Ticket | undefined)[]> {
+    this.#check();
+    const pace = new ScrubPace(bytesPerSecond);
+    const stop = (): void => { pace.stop(); };
+    signal?.addEventListener('abort', stop, { once: true });
+    const tickets = new Array<Ticket | undefined>(files.length).fill(undefined);
+    // A SHA-256 takes several times as long as all the rest, and only broken objects that may be mended by it are worth that.
+    const withSums = namesIn(this.#paths.broken).length > 0;
+    let next = 0;
+    const takeMessage = (): { from: number; to: number } => {
+      const from = next;
+      for (let bytes = 0; next < files.length && next - from < COPIED_FILES_PER_MESSAGE && bytes < COPIED_BYTES_PER_MESSAGE; next += 1) bytes += files[next]?.sizeBytes ?? 0;
+      return { from, to: next };
+    };
+    const work = async (worker: ObjectWorker): Promise<void> => {
+      for (let { from, to } = takeMessage(); from < to; { from, to } = takeMessage()) {
+        signal?.throwIfAborted();
+        this.#check();
+        const request = { kind: 'copy', place: this.#place, files: files.slice(from, to), withSums, pace: pace.memory, bytesPerSecond } as const;
+        await this.#send(worker, request, (response) => {
+          for (const [at, content] of (response.copied ?? []).entries()) {
+            if (content === null) continue;
+            const ticket = this.#newTicket();
+            tickets[from + at] = ticket;
+            this.#stagedBytes += content.written;
+            this.#record(ticket, content);
+          }
+        });
+        onProgress?.(pace.bytesRead);
+      }
+    };
+    try {
+      await Promise.all(this.#workers.map(work));
+      signal?.throwIfAborted();
+      this.#check();
+      return tickets;
+    } finally {
+      signal?.removeEventListener('abort', stop);
+    }
   }
 
   /** Starts a content of any size, which may have holes. */

@@ -30,6 +30,8 @@ function answer(request: WorkerRequest): Omit<WorkerResponse, 'id'> {
   switch (request.kind) {
     case 'files':
       return { contents: batches.storeFiles(request.place, Buffer.from(request.buffer), request.ends) };
+    case 'copy':
+      return { copied: batches.copyFiles(request) };
     case 'open':
       batches.openStream(request.place, request.stream);
       return {};

@@ -1,14 +1,16 @@
 import { createHash, type Hash } from 'node:crypto';
-import { closeSync, constants, existsSync, ftruncateSync, linkSync, openSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, constants, existsSync, fstatSync, ftruncateSync, linkSync, openSync, unlinkSync, writeSync } from 'node:fs';
 import { threadId } from 'node:worker_threads';
 import { errnoOf } from '../core/errors.js';
 import { readNote } from './broken-objects.js';
-import { fileHolds, filesEqual, findEqualObject } from './compare-content.js';
+import { fileHolds, filesEqual, findEqualObject, readFully } from './compare-content.js';
 import { fingerprint, Fingerprint } from './fingerprint.js';
 import { makeFolders } from './make-folders.js';
 import { mayMend, mendObject, type ContentProof } from './mend-object.js';
 import { objectPathIn, type ObjectId } from './object-id.js';
-import { stagedName, stagedNumber, stagedSerial, type BatchPlace, type HashedContent, type LinkedContent, type LinkRequest } from './worker-messages.js';
+import { PrivateFiles } from './private-files.js';
+import { ScrubPace } from './scrub-pace.js';
+import { stagedName, stagedNumber, stagedSerial, type BatchPlace, type CopyFilesRequest, type HashedContent, type LinkedContent, type LinkRequest } from './worker-messages.js';
 
 /** What this thread knows of one batch. */
 interface Batch {
@@ -27,7 +29,7 @@ interface Stream {
   readonly fd: number;
   readonly staged: number;
   readonly fingerprint: Fingerprint;
-  /** SHA-256; undefined once the content has had too many holes. */
+  /** SHA-256; undefined where nobody asks for it, and once the content has had too many holes. */
   sum: Hash | undefined;
   holeBytes: number;
   /** Where the next byte goes; holes only move it. */
@@ -37,10 +39,20 @@ interface Stream {
   written: number;
 }
 
+interface FileToCopy {
+  readonly fd: number;
+  readonly size: number;
+  readonly withSums: boolean;
+  readonly pace: ScrubPace;
+}
+
 /** Zeros are hashed by SHA-256 up to this many: a sparse file of a TiB would take most of an hour. */
 const MAX_SUMMED_HOLE_BYTES = 2 ** 30;
 const ZEROS = Buffer.alloc(1 << 20);
 const NO_SUM = new Uint8Array(32);
+/** Files of up to so much are looked up by their fingerprint before anything is written. */
+const COPY_BYTES = 1 << 20;
+let copied: Buffer | undefined;
 
 /**
  * What a worker thread does for batches of objects: hash and write contents into staging, each byte read once, and
@@ -56,13 +68,60 @@ export class WorkerBatches {
     return ends.map((end) => {
       const content = bytes.subarray(start, end);
       start = end;
-      return this.#storeFile(place, content);
+      return this.#storeFile(place, content, true);
     });
   }
 
-  #storeFile(place: BatchPlace, content: Buffer): HashedContent {
+  /** What is read of each file becomes the content, whoever changes the file meanwhile. */
+  copyFiles({ place, files, withSums, pace: memory, bytesPerSecond }: CopyFilesRequest): (HashedContent | null)[] {
+    const pace = new ScrubPace(bytesPerSecond, memory);
+    const opened = new PrivateFiles();
+    try {
+      return files.map(({ top, path, sizeBytes: size }) => {
+        const fd = pace.isStopped() ? undefined : opened.open(top, path);
+        return fd === undefined ? null : this.#copyFile(place, { fd, size, withSums, pace });
+      });
+    } finally {
+      opened.close();
+    }
+  }
+
+  #copyFile(place: BatchPlace, file: FileToCopy): HashedContent | null {
+    const { fd, size, withSums, pace } = file;
+    try {
+      const stat = fstatSync(fd);
+      if (!stat.isFile() || stat.size !== size) return null;
+      copied ??= Buffer.alloc(COPY_BYTES);
+      if (size <= COPY_BYTES) {
+        const content = copied.subarray(0, size);
+        const isWhole = readFully(fd, content, 0) === size && pace.take(size);
+        return isWhole ? this.#storeFile(place, content, withSums) : null;
+      }
+      return this.#copyLargeFile(place, file);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  #copyLargeFile(place: BatchPlace, { fd, size, withSums, pace }: FileToCopy): HashedContent | null {
+    // Streams of the control plane have positive numbers.
+    const id = -1;
+    this.openStream(place, id, withSums);
+    for (let at = 0; at < size; at += COPY_BYTES) {
+      const content = (copied ??= Buffer.alloc(COPY_BYTES)).subarray(0, Math.min(COPY_BYTES, size - at));
+      if (readFully(fd, content, at) < content.length || !pace.take(content.length)) {
+        this.#dropStream(id);
+        return null;
+      }
+      if (content.equals(ZEROS.subarray(0, content.length))) this.streamHole(id, content.length);
+      else this.streamData(id, content);
+    }
+    return this.closeStream(id);
+  }
+
+  #storeFile(place: BatchPlace, content: Buffer, withSum: boolean): HashedContent {
     const hash = fingerprint(content, place.hashBits);
-    const sum = createHash('sha256').update(content).digest();
+    const sum = withSum ? createHash('sha256').update(content).digest() : NO_SUM;
     if (isUnwanted(place, hash)) return { hash, size: content.length, staged: 0, variant: 0, written: 0, sum };
     const found = this.#findKnown(place, hash, content.length, (path) => fileHolds(path, content));
     if (found !== undefined) return { ...found, sum };
@@ -77,11 +136,11 @@ export class WorkerBatches {
     return { hash, size: content.length, staged, variant: -1, written: content.length, sum };
   }
 
-  openStream(place: BatchPlace, stream: number): void {
+  openStream(place: BatchPlace, stream: number, withSum = true): void {
     const staged = this.#newNumber(place);
     const fd = createStaged(place, staged);
     this.#batch(place.batch).streams.add(stream);
-    this.#streams.set(stream, { place, fd, staged, fingerprint: new Fingerprint(), sum: createHash('sha256'), holeBytes: 0, offset: 0, dataEnd: 0, written: 0 });
+    this.#streams.set(stream, { place, fd, staged, fingerprint: new Fingerprint(), sum: withSum ? createHash('sha256') : undefined, holeBytes: 0, offset: 0, dataEnd: 0, written: 0 });
   }
 
   streamData(id: number, bytes: Buffer): void {
@@ -129,6 +188,14 @@ export class WorkerBatches {
     }
     this.#remember(place, hash, staged);
     return { hash, size, staged, variant: -1, written: stream.written, sum };
+  }
+
+  /** Its file goes with the batch. */
+  #dropStream(id: number): void {
+    const stream = this.#stream(id);
+    this.#streams.delete(id);
+    this.#batch(stream.place.batch).streams.delete(id);
+    closeSync(stream.fd);
   }
 
   /**

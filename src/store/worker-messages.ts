@@ -1,3 +1,5 @@
+import type { RawName } from './raw-names.js';
+
 /** What the main thread and the object workers say to each other. Each request gets one response with its id. */
 
 /** Where one batch of objects is made. */
@@ -52,6 +54,25 @@ export interface StoreFilesRequest {
   readonly ends: readonly number[];
 }
 
+/** A file that somebody may be changing, below a folder, with the size that it should have. */
+export interface FileBelow {
+  readonly top: string;
+  readonly path: RawName;
+  readonly sizeBytes: number;
+}
+
+/** Files that are read by the thread itself. Their atime stays. */
+export interface CopyFilesRequest {
+  readonly kind: 'copy';
+  readonly place: BatchPlace;
+  readonly files: readonly FileBelow[];
+  /** Whether to take their SHA-256, too. */
+  readonly withSums: boolean;
+  /** Memory of a `ScrubPace`. */
+  readonly pace: SharedArrayBuffer;
+  readonly bytesPerSecond: number;
+}
+
 export interface OpenStreamRequest {
   readonly kind: 'open';
   readonly place: BatchPlace;
@@ -104,8 +125,7 @@ export interface VerifyRequest {
 /** Takes the fingerprints of files that are no objects, or may become some. */
 export interface FingerprintRequest {
   readonly kind: 'fingerprint';
-  /** Paths in bytes, with the size that each file should have. */
-  readonly files: readonly { readonly path: Uint8Array; readonly size: number }[];
+  readonly files: readonly FileBelow[];
   /** `ends`: only the first and last `END_BYTES`. */
   readonly what: 'ends' | 'whole';
   readonly hashBits: number;
@@ -114,12 +134,14 @@ export interface FingerprintRequest {
   readonly bytesPerSecond: number;
 }
 
-/** A file of up to twice as much is read whole at once. */
 export const END_BYTES = 16 * 1024;
+/** A file of up to so much is read whole at once: opening it a second time takes longer than that. */
+export const WHOLE_AT_ONCE_BYTES = 128 * 1024;
 
 export type WorkerRequest =
   | FingerprintRequest
   | StoreFilesRequest
+  | CopyFilesRequest
   | OpenStreamRequest
   | StreamDataRequest
   | StreamHoleRequest
@@ -148,12 +170,8 @@ export interface LinkedContent {
   readonly created: boolean;
 }
 
-export interface FileFingerprint {
-  /** Undefined for a file that is gone, has another size, or is no regular file. */
-  readonly hash?: string;
-  /** What reading the file failed with. */
-  readonly error?: string;
-}
+/** The fingerprint; null for a file that is gone, has another size, or is no regular file; else what reading it failed with. */
+export type FileFingerprint = string | null | { readonly error: string };
 
 export interface VerifiedFile {
   readonly hash?: string;
@@ -165,6 +183,8 @@ export interface VerifiedFile {
 export interface WorkerResponse {
   readonly id: number;
   readonly contents?: readonly HashedContent[];
+  /** null: the file is gone, has another size, is no regular file, or it is time to stop. */
+  readonly copied?: readonly (HashedContent | null)[];
   readonly linked?: readonly LinkedContent[];
   readonly verified?: readonly VerifiedFile[];
   readonly fingerprints?: readonly FileFingerprint[];

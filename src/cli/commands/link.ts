@@ -90,16 +90,18 @@ export function linkCommand(host: CommandHost): Command {
         const settings = settingsOf(options);
         const { linkContainers } = await import('../../service/link-containers.js');
         const { lowerDiskPriority } = await import('../../service/lower-disk-priority.js');
-        lowerDiskPriority();
-        const { sampleAfter } = await import('../../service/statistics-samples.js');
         const run = async (): Promise<LinkedContainers> => {
           const linked = await linkContainers(session.context, {
             settings,
             dryRun: options.dryRun === true,
             full: options.full === true,
+            onWork: lowerDiskPriority,
             ...(options.all !== true && { names }),
           });
-          if (!linked.dryRun && linked.adoptedFiles + linked.mergedFiles > 0) await sampleAfter(session.context, 'link');
+          if (!linked.dryRun && linked.adoptedFiles + linked.mergedFiles > 0) {
+            const { sampleAfter } = await import('../../service/statistics-samples.js');
+            await sampleAfter(session.context, 'link');
+          }
           return linked;
         };
         if (options.watch !== undefined && options.watch !== false) {

@@ -1,5 +1,6 @@
-import { writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { expect, test, vi } from 'vitest';
+import { COMMANDS, commandsFor } from '../../../src/cli/command-list.js';
 import { runCommandLine } from '../../../src/cli/main.js';
 import { temporaryStore } from '../catalog/temporary-store.js';
 
@@ -59,4 +60,23 @@ test('every command has help with examples', async () => {
     expect(answer.stdout, command.join(' ')).toMatch(/Examples:\n {2}templatefs|Examples:\n {2}\S/);
     expect(answer.stdout).toContain('--store <dir>');
   }
+});
+
+test('the list of commands names each command as it names itself, and none is missing', async () => {
+  const host = { run: (): Promise<void> => Promise.resolve() };
+  for (const { names, load } of COMMANDS) {
+    const command = (await load())(host);
+    expect([command.name(), ...command.aliases()]).toEqual(names);
+  }
+  const folder = new URL('../../../src/cli/commands/', import.meta.url);
+  const made = readdirSync(folder).flatMap((file) => [...readFileSync(new URL(file, folder), 'utf8').matchAll(/^export function \w+Command\(host/gm)]);
+  expect(COMMANDS).toHaveLength(made.length);
+});
+
+test('only the command that is asked for is loaded', () => {
+  const asked = (...argv: string[]): string[] => commandsFor(argv).map(({ names: [name = ''] }) => name);
+  expect(asked('--store', 'list', '--json', 'dedup', 'c1')).toEqual(['link']);
+  expect(asked('--wait=3', '-q', 'ls')).toEqual(['list']);
+  expect(asked('--version')).toEqual([]);
+  for (const argv of [[], ['--help'], ['help', 'list'], ['frobnicate']]) expect(asked(...argv)).toHaveLength(COMMANDS.length);
 });

@@ -1,0 +1,29 @@
+import type { Candidate, SkippedFile } from './candidate.js';
+import type { CachedCandidate, LinkedObject } from './link-cache.js';
+
+/** What one run has made of candidates. */
+export interface LinkedFiles {
+  /** Files whose content became an object. */
+  readonly adoptedFiles: number;
+  /** Files that were found equal to an object. */
+  readonly mergedFiles: number;
+  /** Of both: links whose content is given back only when nobody has it open or mapped any more. */
+  readonly keptFiles: number;
+  /** New objects. */
+  readonly addedBytes: number;
+  /** Size of what is shared now and was not. */
+  readonly linkedBytes: number;
+  /** Given back on the disk, less what new objects take. */
+  readonly savedBytes: number;
+  /** Read to find out what is equal. */
+  readonly readBytes: number;
+  readonly skipped: readonly SkippedFile[];
+  /** Files that are worth another look, although nothing changes them: they were in use. */
+  readonly again: readonly Candidate[];
+  /** Candidates that are no links. */
+  readonly left: readonly CachedCandidate[];
+  /** Links that keep their content. */
+  readonly kept: readonly (Candidate & { readonly object: string })[];
+  /** What new links name. */
+  readonly objects: readonly (LinkedObject & { readonly container: string })[];
+}

@@ -1,0 +1,193 @@
+import { existsSync, rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { HeldLocks } from '../catalog/lock.js';
+import { TemplatefsError } from '../core/errors.js';
+import { severalAtOnce } from '../core/several-at-once.js';
+import { findCandidates, type SkippedFile } from '../dedup/candidate.js';
+import { KnownObjects } from '../dedup/known-objects.js';
+import { readLinkCache, withKnownHashes, writeLinkCache, type CachedCandidate, type LinkCache, type LinkedObject } from '../dedup/link-cache.js';
+import { writeLinkSummary } from '../dedup/link-summary.js';
+import type { LinkedFiles } from '../dedup/linked-files.js';
+import { scanPrivateArea } from '../engine/scan.js';
+import { parseObjectId } from '../store/object-id.js';
+import { syncFileSystem } from '../store/sync-file-system.js';
+import { makeFolder } from '../store/write-file-durably.js';
+import { changeMark } from './change-mark.js';
+import { lock, openForReading, openForWriting, type ServiceContext } from './context.js';
+import { addKnownObjects } from './find-known-objects.js';
+import { linkCandidates, type OpenContainer } from './link-candidates.js';
+import type { LinkContainersOptions, LinkRunInput, LinkRunResult } from './link-containers.js';
+import { policyKey, type ContainerLinkPolicy } from './link-policy.js';
+import { noteObjectsChange, objectsGeneration } from './object-totals.js';
+import { enterContainer, leaveContainer, type EnteredContainer } from './use-container.js';
+
+interface Looked {
+  readonly name: string;
+  readonly policy: ContainerLinkPolicy;
+  readonly mark: string | null;
+  readonly candidates: readonly CachedCandidate[];
+  readonly kept: LinkCache['kept'];
+  readonly skipped: readonly SkippedFile[];
+  /** What its links name. */
+  readonly objects: readonly LinkedObject[];
+  readonly isUnchanged: boolean;
+}
+
+/** Private areas that are listed at once. */
+const MOST_SCANS = 4;
+
+function addLinked(known: KnownObjects, objects: readonly LinkedObject[]): void {
+  for (const { object, sizeBytes } of objects) {
+    const id = parseObjectId(object);
+    if (id !== undefined) known.add(id, sizeBytes);
+  }
+}
+
+/** Of limits of several containers the one that holds for all; 0 is none. */
+function leastLimit(limits: readonly number[]): number {
+  const set = limits.filter((limit) => limit > 0);
+  return set.length === 0 ? 0 : Math.min(...set);
+}
+
+/** One run over containers of which some may have changed. */
+export class LinkRun {
+  readonly #context: ServiceContext;
+  readonly #options: LinkContainersOptions;
+  readonly #input: LinkRunInput;
+  readonly #entered = new Map<string, EnteredContainer | string>();
+  readonly #failed: { container: string; reason: string }[] = [];
+  #generation = -1;
+
+  constructor(context: ServiceContext, options: LinkContainersOptions, input: LinkRunInput) {
+    this.#context = context;
+    this.#options = options;
+    this.#input = input;
+  }
+
+  async run(): Promise<LinkRunResult> {
+    using locks = new HeldLocks();
+    locks.hold(await lock(this.#context, { name: 'link', what: 'merging', mode: 'exclusive' }));
+    // Objects that nothing refers to yet must stay until the links are there: docs/invariants/garbage.md, rule 4.
+    locks.hold(await lock(this.#context, { name: 'store', what: 'the store', mode: 'shared' }));
+    const known = await this.#knownObjects();
+    try {
+      const looked = await this.#lookAtAll();
+      for (const { objects } of looked) addLinked(known, objects);
+      const linked = await linkCandidates(this.#context, {
+        candidates: looked.flatMap(({ candidates }) => candidates),
+        kept: looked.flatMap(({ kept }) => kept),
+        adoptNew: false,
+        known,
+        open: (container) => this.#open(container),
+        bytesPerSecond: leastLimit(looked.map(({ policy }) => policy.bytesPerSecond)),
+        threads: leastLimit(looked.map(({ policy }) => policy.threads)),
+        ...(this.#options.dryRun !== undefined && { dryRun: this.#options.dryRun }),
+        ...(this.#options.hashBits !== undefined && { hashBits: this.#options.hashBits }),
+      });
+      // What is said to be done stays so, and its space is given back, whatever happens to the power.
+      if (linked.adoptedFiles + linked.mergedFiles > 0 && this.#options.dryRun !== true) await syncFileSystem(this.#context.paths.privateAreas);
+      if (this.#options.dryRun !== true && this.#options.hashBits === undefined) this.#remember(looked, linked);
+      return { linked, unchanged: looked.filter(({ isUnchanged }) => isUnchanged).length, skipped: looked.flatMap(({ skipped }) => skipped), failed: this.#failed };
+    } finally {
+      await this.#leaveAll();
+    }
+  }
+
+  /** Each container's area is listed by a process of its own: as many at once as there are processors. */
+  async #lookAtAll(): Promise<Looked[]> {
+    const { names } = this.#input;
+    let done = 0;
+    const looked = await severalAtOnce(names, Math.min(MOST_SCANS, availableParallelism()), async (name) => {
+      const found = await this.#look(name);
+      this.#context.onProgress?.({ step: 'looking at containers', done: ++done, total: names.length, unit: 'items' });
+      return found;
+    });
+    return looked.filter((each) => each !== undefined);
+  }
+
+  async #knownObjects(): Promise<KnownObjects> {
+    const known = new KnownObjects();
+    using opened = this.#options.dryRun === true ? openForReading(this.#context) : await openForWriting(this.#context);
+    if (this.#options.dryRun !== true) noteObjectsChange(opened.catalog);
+    this.#generation = objectsGeneration(opened.catalog);
+    addKnownObjects(this.#context, opened.catalog, known);
+    // Of containers that are not asked for, what the last look at them found. Objects that are gone by now are nobody's.
+    for (const { name } of opened.catalog.containers()) {
+      if (!this.#input.names.includes(name)) addLinked(known, readLinkCache(this.#context.paths.linkCache(name), name)?.objects ?? []);
+    }
+    return known;
+  }
+
+  /** What one container has; from the cache where nothing has changed since. */
+  async #look(name: string): Promise<Looked | undefined> {
+    const { paths, signal } = this.#context;
+    const { marks, policies, useCache } = this.#input;
+    const policy = policies.get(name);
+    if (policy === undefined) throw new Error(`no policy for ${name}`);
+    const cache = useCache ? readLinkCache(paths.linkCache(name), name) : undefined;
+    let before = marks.get(name) ?? null;
+    if (cache?.mark !== undefined && cache.mark !== null && cache.mark === before && cache.policy === policyKey(policy)) {
+      return { name, policy, mark: before, candidates: cache.candidates, kept: cache.kept, skipped: cache.skipped, objects: cache.objects, isUnchanged: true };
+    }
+    try {
+      // Nobody can say whether it has changed: an engine can, the next time.
+      if (before === null && this.#options.dryRun !== true && typeof (await this.#open(name)) !== 'string') before = await changeMark(paths, name);
+      const records = await scanPrivateArea(paths, name, signal);
+      const objects = records.flatMap(({ kind, object, sizeBytes }) => (kind === 'link' && object !== null ? [{ object, sizeBytes }] : []));
+      const found = findCandidates(name, records, policy, Date.now() / 1000);
+      const candidates = withKnownHashes(found.candidates, cache?.candidates ?? []);
+      return { name, policy, mark: before, candidates, kept: found.kept, skipped: found.skipped, objects, isUnchanged: false };
+    } catch (error) {
+      if (!(error instanceof TemplatefsError) || error.code === 'INTERRUPTED' || this.#input.names.length === 1) throw error;
+      this.#failed.push({ container: name, reason: error.message });
+      return undefined;
+    }
+  }
+
+  async #open(container: string): Promise<OpenContainer | string> {
+    let entered = this.#entered.get(container);
+    if (entered === undefined) {
+      try {
+        entered = await enterContainer(this.#context, container);
+      } catch (error) {
+        if (!(error instanceof TemplatefsError) || error.code === 'INTERRUPTED' || this.#input.names.length === 1) throw error;
+        entered = error.message;
+        this.#failed.push({ container, reason: error.message });
+      }
+      this.#entered.set(container, entered);
+    }
+    if (typeof entered === 'string') return entered;
+    return { root: entered.root, isIdle: existsSync(this.#context.paths.temporaryMount(container)) };
+  }
+
+  async #leaveAll(): Promise<void> {
+    for (const [container, entered] of this.#entered) {
+      if (typeof entered === 'string') continue;
+      entered.use.release();
+      await leaveContainer(this.#context, container);
+    }
+  }
+
+  /** For the next run. What cannot be written costs it time, and nothing else. */
+  #remember(looked: readonly Looked[], linked: LinkedFiles): void {
+    const { paths } = this.#context;
+    const containers = { ...this.#input.summary.containers };
+    try {
+      makeFolder(paths.linkCaches);
+      for (const { name, policy, mark, skipped, objects } of looked) {
+        const again = linked.again.some(({ container }) => container === name) || skipped.some(({ reason }) => reason === 'written to lately');
+        containers[name] = { mark, policy: policyKey(policy), again, skipped: skipped.map(({ path, reason }) => [path, reason]) };
+        const own = <File extends { readonly container: string }>(files: readonly File[]): File[] => files.filter(({ container }) => container === name);
+        writeLinkCache(paths.linkCache(name), { mark, policy: policyKey(policy), candidates: own(linked.left), kept: own(linked.kept), skipped, objects: [...objects, ...own(linked.objects)], again });
+      }
+      // A run over some says nothing of what new objects mean to the others.
+      const isAll = this.#options.names === undefined;
+      const generation = isAll ? this.#generation : this.#input.summary.generation;
+      writeLinkSummary(paths.linkSummary, { generation, containers });
+    } catch (error) {
+      rmSync(paths.linkSummary, { force: true });
+      if (!(error instanceof TemplatefsError)) throw error;
+      this.#context.onNotice?.(`what was found out is not kept for the next run: ${error.message}`);
+    }
+  }
+}
