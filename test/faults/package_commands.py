@@ -48,29 +48,26 @@ class PackageCommand:
             raise Fault(f'{left} is left over')
 
 
-class AppCommand(PackageCommand):
-    """Makes `new`, a container or a template, with an app; or there is none."""
+class TemplateCommand(PackageCommand):
+    """Makes the template `new`; or there is none."""
 
-    def __init__(self, store, arguments, variables, again):
+    def __init__(self, store, arguments, variables):
         super().__init__(store, arguments, variables)
-        self.again = [again]
-        self.listed = ['template', 'list'] if arguments[0] == 'template' else ['list']
+        self.again = ['TEMPLATE_EXISTS']
 
     def done(self):
-        return 'new' in self.store.names(*self.listed)
+        return 'new' in self.store.names('template', 'list')
 
     def judge(self, status, err, codes=None, was_cut=False):
         if self.done() != (status == 0) and not (was_cut and status):
-            raise Fault(f'it ended with status {status}, and `new` is {"there" if self.done() else "not there"}: {err.strip()}')
+            raise Fault(f'it ended with status {status}, and the template is {"there" if self.done() else "not there"}: {err.strip()}')
         super().judge(status, err, codes, was_cut)
 
     def finish(self):
         self.store.ok(*self.arguments, allowed=self.again)
         if not self.done():
             raise Fault('run again it is not done')
-        if self.listed == ['list']:
-            self.store.ok('exec', 'new', '--no-network', '--', 'tool')
-        elif self.store.names('list') != list(CONTAINERS):
+        if self.store.names('list') != sorted(CONTAINERS):
             raise Fault(f'containers are left: {self.store.names("list")}')
         self.check_others(CONTAINERS)
 
@@ -93,7 +90,7 @@ class ChangeCommand(PackageCommand):
 
     def found(self):
         """'before' or 'after'. @raises Fault"""
-        name, wrong = which(state(self.store.ok, self.story.container), self.states[self.story.container], [self.learnt[name] for name in ends_of(self.name)])
+        name, wrong = which(state(self.store.ok, self.story.container), self.states.get(self.story.container), [self.learnt[name] for name in ends_of(self.name)])
         if wrong:
             raise Fault(wrong)
         return name
@@ -112,7 +109,7 @@ class ChangeCommand(PackageCommand):
             self.store.ok(*self.arguments, allowed=self.again if found == 'after' else ())
         if self.found() != 'after':
             raise Fault('run again it is as before')
-        self.check_others([self.story.other])
+        self.check_others(self.story.others)
 
 
 def package_commands(store, distribution):
@@ -121,6 +118,5 @@ def package_commands(store, distribution):
         **{name: ChangeCommand(store, name, story, distribution) for name, story in stories(distribution).items()},
         'fetch': PackageCommand(store, ['fetch', TEMPLATE, 'tool'], environment(distribution, 'new')),
         'clean': PackageCommand(store, ['clean'], old),
-        'create-with-app': AppCommand(store, ['create', 'new', '--ostemplate', TEMPLATE, '--apptemplate', 'tool'], old, 'CONTAINER_EXISTS'),
-        'template-with-app': AppCommand(store, ['template', 'create', TEMPLATE, '--apptemplate', 'toold', '--as', 'new'], old, 'TEMPLATE_EXISTS'),
+        'template-with-app': TemplateCommand(store, ['template', 'create', TEMPLATE, '--apptemplate', 'toold', '--as', 'new'], old),
     }

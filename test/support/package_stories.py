@@ -22,7 +22,7 @@ class Story:
     def __init__(self, arguments, repository='old', mounted=False, allowed=()):
         self.arguments, self.repository, self.mounted, self.allowed = arguments, repository, mounted, list(allowed)
         self.container = arguments[1]
-        self.other = CONTAINERS[CONTAINERS.index(self.container) - 1]
+        self.others = [name for name in CONTAINERS if name != self.container]
 
     def environment(self, distribution):
         return environment(distribution, self.repository)
@@ -40,6 +40,7 @@ def stories(distribution):
         'update-mounted': Story(['update', 'full'], 'new', mounted=True),
         'remove': Story(['remove', 'full', 'tool'], allowed=done),
         'remove-mounted': Story(['remove', 'full', 'tool'], mounted=True, allowed=done),
+        'create-with-app': Story(['create', 'new', '--ostemplate', TEMPLATE, '--apptemplate', 'tool'], allowed=['CONTAINER_EXISTS']),
         'rollback': Story(['rollback', 'full'], allowed=['FAILED']),
         'rollback-mounted': Story(['rollback', 'full'], mounted=True, allowed=['FAILED']),
     }
@@ -69,7 +70,9 @@ def fill(cli, distribution):
 
 
 def state(cli, name):
-    """(photo of the root, what its package manager says)"""
+    """(photo of the root, what its package manager says); None without such a container"""
+    if name not in CONTAINERS and name not in [one['name'] for one in cli('list')]:
+        return None
     photo = photograph(cli('mount', name)['root'])
     answers = cli('exec', name, '--no-network', '--', 'sh', '-c', DATABASE)
     cli('umount', name)
@@ -88,8 +91,12 @@ def ends_of(name):
 
 def which(found, before, afters):
     """`afters`: states after undisturbed runs, of each story that it may end as. @returns 'before' or 'after' and None, or None and what is wrong"""
+    if found is None:
+        return ('before', None) if before is None else (None, 'the container is gone')
     wrong = []
     for name, references in (('before', [before]), *(('after', after) for after in afters)):
+        if references == [None]:
+            continue
         lines = differences(found[0], [photo for photo, _answers in references])
         if found[1] not in [answers for _photo, answers in references]:
             lines.append(f'the package manager says {found[1]!r} instead of {references[0][1]!r}')
@@ -99,18 +106,20 @@ def which(found, before, afters):
     return None, 'neither as before nor as after\n' + '\n'.join(wrong)
 
 
-def transactions_of(store):
-    """(container, number, state) of each"""
+def rows_of(store):
+    """(container, number, state) of each transaction, and (operation, subject) of each entry of the journal"""
     with contextlib.closing(sqlite3.connect(f'file:{store}/catalog.sqlite?mode=ro', uri=True)) as catalog:
-        return catalog.execute('SELECT container, id, state FROM transactions').fetchall()
+        return catalog.execute('SELECT container, id, state FROM transactions').fetchall(), catalog.execute('SELECT operation, subject FROM journal').fetchall()
 
 
 def left_over(store):
     """What commands that were cut short have left of drafts and snapshots, and nobody has cleared away."""
-    folders = ['private', *(f'private/.snapshots/{name}' for name in CONTAINERS)]
-    left = [f'{folder}/{name}' for folder in folders if os.path.isdir(f'{store}/{folder}') for name in os.listdir(f'{store}/{folder}') if name.startswith('.') and name != '.snapshots']
-    transactions = transactions_of(store)
-    for name in CONTAINERS:
+    names = (*CONTAINERS, 'new')
+    folders = ['private', *(f'private/.snapshots/{name}' for name in names)]
+    left = [f'{folder}/{name}' for folder in folders if os.path.isdir(f'{store}/{folder}') for name in os.listdir(f'{store}/{folder}') if name.startswith(('.', 'temporary-')) and name != '.snapshots']
+    transactions, journal = rows_of(store)
+    left += [f'a journal entry {entry}' for entry in journal]
+    for name in names:
         kept = {f'transaction-{number}' for container, number, condition in transactions if container == name and condition == 'done'}
         folder = f'{store}/private/.snapshots/{name}'
         left += [f'{name}@{entry}' for entry in (os.listdir(folder) if os.path.isdir(folder) else ()) if entry not in kept]
