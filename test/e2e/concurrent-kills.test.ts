@@ -19,6 +19,8 @@ const CONTAINERS = ['c0', 'c1', 'c2', 'c3', 'c4', 'c5'];
 const TEMPLATES = ['t1', 't2'];
 /** In these packages are changed; they have another template. */
 const WITH_PACKAGES = ['p0', 'p1', 'p2'];
+/** Made with an app, or not at all. */
+const WITH_APP = 'a0';
 /** A command that others keep from its lock for so long says BUSY. */
 const WAIT_S = 20;
 /** So many of the commands are killed, at any time of this. */
@@ -50,11 +52,11 @@ interface Command {
 }
 
 /** Commands, each as often as its share of the list. */
-function drawCommand(): Command {
-  return Math.random() < 0.25 ? drawChange() : { args: drawOther() };
+function drawCommand(template: string): Command {
+  return Math.random() < 0.25 ? drawChange(template) : { args: drawOther() };
 }
 
-function drawChange(): Command {
+function drawChange(template: string): Command {
   const ct = pick(WITH_PACKAGES);
   return pick<Command>([
     { args: ['install', ct, 'tool'], repository: 'old' },
@@ -67,6 +69,8 @@ function drawChange(): Command {
     { args: ['mount', ct] },
     { args: ['umount', ct, '--force'] },
     { args: ['snapshot', ct] },
+    { args: ['create', WITH_APP, '--ostemplate', template, '--apptemplate', 'tool'], repository: 'old' },
+    { args: ['destroy', WITH_APP, '--force'] },
   ]);
 }
 
@@ -210,14 +214,15 @@ function expectRightAnswer({ args, ended, killed }: Run): void {
     expect(error.message, said).toMatch(/has no transaction to undo|is kept no more|were changed since|could not be undone yet/);
     return;
   }
-  expect(['install', 'update', 'remove', 'rollback'].includes(args[0] ?? '') ? RIGHT_CODES_OF_CHANGES : RIGHT_CODES, said).toContain(error.code);
+  expect(['install', 'update', 'remove', 'rollback', 'create'].includes(args[0] ?? '') ? RIGHT_CODES_OF_CHANGES : RIGHT_CODES, said).toContain(error.code);
 }
 
 /** Each has the packages wholly in one version or not at all, and its package manager agrees. */
 async function expectWholePackages(store: TestStore): Promise<void> {
-  for (const name of WITH_PACKAGES) {
+  const names = ((await store.json('list')) as { name: string }[]).map(({ name }) => name);
+  for (const name of names.filter((one) => one === WITH_APP || WITH_PACKAGES.includes(one))) {
     const found = await store.ok('--wait', '60', 'exec', name, '--no-network', '--', 'sh', '-c', LOOK);
-    expect(WHOLE, `${name}: ${found}`).toContain(found);
+    expect(name === WITH_APP ? WHOLE.slice(1, 2) : WHOLE, `${name}: ${found}`).toContain(found);
   }
 }
 
@@ -228,7 +233,7 @@ const WHOLE = ['0', ...['1.0', '2.0'].map((version) => `tool ${version} installe
 async function expectTidy(store: TestStore): Promise<void> {
   const names = ((await store.json('list')) as { name: string }[]).map(({ name }) => name);
   for (const name of names) await store.ok('--wait', '60', 'umount', name, '--force');
-  for (const name of CONTAINERS.filter((one) => !names.includes(one))) {
+  for (const name of [...CONTAINERS, WITH_APP].filter((one) => !names.includes(one))) {
     await store.ok('--wait', '60', 'create', name, '--ostemplate', 't');
     await store.ok('--wait', '60', 'destroy', name);
   }
@@ -263,7 +268,7 @@ async function oneRound(store: TestStore, distribution: MiniDebian, kills: Kills
     await Promise.all(
       Array.from({ length: PARALLEL }, async () => {
         for (let i = 0; i < 2; i += 1) {
-          expectRightAnswer(await running.run(store, drawCommand(), distribution));
+          expectRightAnswer(await running.run(store, drawCommand(distribution.template), distribution));
           count += 1;
         }
       }),
