@@ -5,7 +5,7 @@
 
 Each cut has a seed, which settles what was going on: a container at work on its root (files of the template are copied up, renamed,
 exchanged, linked, truncated, mapped, merged with objects; SQLite transactions), or a command (import, create, destroy, quota, template
-remove, gc, repair, catalog rebuild, link, mount, umount), or a change of packages by the real apt and dpkg (install, also as a replay,
+remove, gc, repair, catalog rebuild, link, snapshot, clone, restore, commit, backup, mount, umount), or a change of packages by the real apt and dpkg (install, also as a replay,
 localinstall, update, remove, rollback, each also in a mounted container). The file system is shut down by its own ioctl, everything is killed, unmounted and mounted again. Then: what was
 fsync'ed, or said to be done by a command, is there whole; names and metadata are those of one moment; no sector holds what nobody
 wrote; `verify` is clean; the command can be run again. After a change of packages that was cut the next command makes the container
