@@ -4,7 +4,7 @@ import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Transform } from 'node:stream';
 import { promisify } from 'node:util';
-import { TemplatefsError } from '../core/errors.js';
+import { TemplatefsError, errnoOf } from '../core/errors.js';
 import { formatImageConfig, type ImageConfig } from '../core/image-config.js';
 import type { StoredImage } from '../oci/image.js';
 import { runSkopeo } from '../oci/copy-from-registry.js';
@@ -174,7 +174,16 @@ function endingWith(ended: Promise<TemplatefsError | undefined>): Transform {
   });
 }
 
-/** A layout as one file; the same layout gives the same bytes. */
+/** tar says it in words. */
+function packError(error: unknown, file: string): TemplatefsError {
+  const said = error instanceof Error ? error.message.trim() : String(error);
+  if (errnoOf(error) === 'ENOSPC' || /No space left on device|Disk quota exceeded/.test(said)) {
+    return new TemplatefsError('NO_SPACE', `no space left while writing ${file}`, { hint: 'free some space there, or name a file elsewhere', cause: error });
+  }
+  return new TemplatefsError('FAILED', `cannot write ${file}: ${said}`, { hint: 'see that its folder is there and can be written', cause: error });
+}
+
+/** A layout as one file, durably; the same layout gives the same bytes. */
 async function packLayout(folder: string, file: string): Promise<void> {
   const draft = beginDraft(file);
   try {
@@ -182,6 +191,6 @@ async function packLayout(folder: string, file: string): Promise<void> {
     publishDraft(draft, file);
   } catch (error) {
     rmSync(draft, { force: true });
-    throw new TemplatefsError('FAILED', `cannot write ${file}: ${error instanceof Error ? error.message.trim() : String(error)}`, { hint: 'see that its folder is there and has room', cause: error });
+    throw packError(error, file);
   }
 }
