@@ -18,6 +18,7 @@ import { findContainer } from './find-record.js';
 import { linkCandidates, type LinkedFiles, type OpenContainer } from './link-candidates.js';
 import { linkPolicyOf, type ContainerLinkPolicy } from './link-policy.js';
 import { noteObjectsChange, objectsGeneration } from './object-totals.js';
+import { isTemporary } from './temporary-container.js';
 import { enterContainer, leaveContainer, type EnteredContainer } from './use-container.js';
 
 export interface LinkContainersOptions {
@@ -119,7 +120,7 @@ export async function linkContainers(context: ServiceContext, options: LinkConta
 function lookUp(context: ServiceContext, names: readonly string[] | undefined): { names: readonly string[]; generation: number } {
   using opened = openForReading(context);
   const generation = objectsGeneration(opened.catalog);
-  if (names === undefined) return { names: opened.catalog.containers().map(({ name }) => name), generation };
+  if (names === undefined) return { names: opened.catalog.containers().map(({ name }) => name).filter((name) => !isTemporary(name)), generation };
   return { names: [...new Set(names)].map((name) => findContainer(opened.catalog, name).name), generation };
 }
 

@@ -9,6 +9,11 @@ import { endUnfinished } from './unfinished-container.js';
 /** A container that a command makes for itself: `temporary-PID-START-RANDOM`. Making one costs some milliseconds. */
 const NAME = /^temporary-([0-9]+)-([0-9]+)-[0-9a-f]+$/;
 
+/** Whether it is one, which may be gone the next moment: no command that is about all containers means it. */
+export function isTemporary(name: string): boolean {
+  return NAME.test(name);
+}
+
 async function removeStale(context: ServiceContext): Promise<void> {
   const names = (() => {
     using opened = openForReading(context);

@@ -40,7 +40,8 @@ function parseJobs(text: string | undefined): { jobs: number } | undefined {
 async function subjects(session: Session, words: readonly string[], all: boolean): Promise<{ containers: readonly string[]; names: readonly string[] }> {
   if (all) {
     const { listContainers } = await import('../../service/list-containers.js');
-    return { containers: (await listContainers(session.context)).map(({ name }) => name), names: words };
+    const { isTemporary } = await import('../../service/temporary-container.js');
+    return { containers: (await listContainers(session.context)).map(({ name }) => name).filter((name) => !isTemporary(name)), names: words };
   }
   const [first, ...names] = words;
   if (first === undefined) throw new TemplatefsError('USAGE', 'no container named', { hint: 'name one, several with commas (c1,c2), or all of them with --all' });
