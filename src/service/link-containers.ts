@@ -79,6 +79,8 @@ function keyOf({ leastBytes, greatestBytes, paths, leastAgeSeconds }: ContainerL
  */
 export async function linkContainers(context: ServiceContext, options: LinkContainersOptions = {}): Promise<LinkedContainers> {
   const started = performance.now();
+  // What killed commands have left unfinished goes first, whole containers among it.
+  if (options.dryRun !== true) (await openForWriting(context))[Symbol.dispose]();
   const { names, generation } = lookUp(context, options.names);
   const { paths } = context;
   // A run with weakened fingerprints must not leave them to others.

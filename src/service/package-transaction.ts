@@ -75,7 +75,8 @@ export class PackageTransaction {
       await snapshotContainer({ ...context, waitMs: PATIENCE_MS }, { container, id: transactionSnapshot(begun.id), purpose: 'transaction', comment: options.operation });
       return transaction;
     } catch (error) {
-      await transaction.#end((catalog) => { catalog.setTransaction(begun.id, { state: 'undone', ended: new Date().toISOString() }); });
+      // If that fails, too, the journal's entry stays, and the next command does it.
+      await transaction.#locked((own, catalog) => transaction.#giveUp(own, catalog)).catch(() => undefined);
       throw error;
     }
   }
@@ -105,10 +106,15 @@ export class PackageTransaction {
     await this.#locked(async (context, catalog) => {
       const transaction = catalog.transactions(this.#container).find(({ id }) => id === this.id);
       if (transaction !== undefined) await undoTransaction(context, catalog, transaction);
-      catalog.setTransaction(this.id, { state: 'undone', ended: new Date().toISOString() });
-      await removeUndoneSnapshot(context, catalog, this.#container, this.id);
-      catalog.endJournal(this.#journal);
+      await this.#giveUp(context, catalog);
     });
+  }
+
+  /** The container is as before. */
+  async #giveUp(context: ServiceContext, catalog: Catalog): Promise<void> {
+    catalog.setTransaction(this.id, { state: 'undone', ended: new Date().toISOString() });
+    await removeUndoneSnapshot(context, catalog, this.#container, this.id);
+    catalog.endJournal(this.#journal);
   }
 
   async #end(change: (catalog: Catalog) => void): Promise<void> {

@@ -4,7 +4,7 @@ import { HeldLocks } from '../catalog/lock.js';
 import type { TransactionRecord } from '../catalog/records.js';
 import { TemplatefsError } from '../core/errors.js';
 import { settledEngineState } from '../engine/engine-state.js';
-import { changedPaths, fingerprints, isRebuilt, type PathChange } from './area-fingerprint.js';
+import { changedPaths, fingerprints, isRebuilt, type Fingerprints, type PathChange } from './area-fingerprint.js';
 import { lock, openForReading, openForWriting, type ServiceContext } from './context.js';
 import { findContainer, lockSubject } from './find-record.js';
 import { snapshotIds } from './list-snapshots.js';
@@ -99,12 +99,12 @@ export async function rollBack(context: ServiceContext, options: RollBackOptions
       hint: `templatefs mount ${name}, then: templatefs rollback ${name} ${transaction.id}`,
     });
   }
-  await undoDone(context, catalog, transaction, isMounted);
+  await undoDone(context, catalog, transaction, now);
   return result(transaction, changedSince);
 }
 
 /** A cut anywhere leaves the journal's entry, and the next command finishes it. */
-async function undoDone(context: ServiceContext, catalog: Catalog, transaction: TransactionRecord, isMounted: boolean): Promise<void> {
+async function undoDone(context: ServiceContext, catalog: Catalog, transaction: TransactionRecord, before: Fingerprints): Promise<void> {
   const { id, container } = transaction;
   const journal = catalog.transaction(() => {
     catalog.setTransaction(id, { state: 'running' });
@@ -113,8 +113,9 @@ async function undoDone(context: ServiceContext, catalog: Catalog, transaction: 
   try {
     await undoTransaction(context, catalog, transaction);
   } catch (error) {
-    // A stopped container is as it was. In a mounted one some paths may have been put back: the next command goes on with it.
-    if (!isMounted) {
+    // When some paths have been put back, the next command goes on with it.
+    const now = await fingerprints(context, container).catch(() => undefined);
+    if (now !== undefined && changedPaths(before, now).length === 0) {
       catalog.transaction(() => {
         catalog.setTransaction(id, { state: 'done' });
         catalog.endJournal(journal);
