@@ -34,18 +34,22 @@ using namespace templatefs::testing;
 namespace {
 
 constexpr int kNamespaces = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET;
-// The one capability that the container must not have, so that what enters it must not have it either.
-constexpr unsigned long kTaken = CAP_SYS_PTRACE;
+// What the container must not have, so that what enters it has not either: each lets a process look into others (CAP_PERFMON and CAP_SYS_ADMIN on
+// kernels since 6.13).
+constexpr unsigned long kTaken[] = {CAP_SYS_PTRACE, CAP_PERFMON, CAP_SYS_ADMIN};
 
 // The first process of a small container: the host's programs, read-only, on a root of its own.
-[[noreturn]] void be_first(const char* root, const std::string& usr, const std::string& proc, int ready) {
+[[noreturn]] void be_first(const std::string& root, const std::string& usr, const std::string& proc, const std::string& null, int ready) {
     // Nothing that is mounted here may come to the host's namespace: its folders are removed later.
     if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) < 0) ::_exit(1);
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (::mount("/usr", usr.c_str(), nullptr, MS_BIND, nullptr) < 0) ::_exit(2);
     if (::mount(nullptr, usr.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) < 0) ::_exit(3);
     if (::mount("proc", proc.c_str(), "proc", 0, nullptr) < 0) ::_exit(4);
-    if (::chdir(root) < 0 || ::chroot(".") < 0) ::_exit(5);
-    if (::prctl(PR_CAPBSET_DROP, kTaken, 0, 0, 0) < 0) ::_exit(6);
+    if (::mount("/dev/null", null.c_str(), nullptr, MS_BIND, nullptr) < 0) ::_exit(7);
+    if (::chdir(root.c_str()) < 0 || ::chroot(".") < 0) ::_exit(5);
+    for (unsigned long capability : kTaken)
+        if (::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0) ::_exit(6);
     ::signal(SIGCHLD, SIG_IGN);
     (void)!::write(ready, "", 1);
     for (;;) ::pause();
@@ -60,12 +64,13 @@ struct Container {
         for (const char* name : {"root/usr", "root/proc", "root/run", "root/tmp", "input"}) folder.make_folders(name);
         for (const char* name : {"bin", "sbin", "lib", "lib64"}) (void)!::symlink((std::string("usr/") + name).c_str(), (root + "/" + name).c_str());
         folder.write("input/package", "a package\n");
-        const std::string usr = root + "/usr", proc = root + "/proc";
+        folder.write("root/dev/null", "");
+        const std::string usr = root + "/usr", proc = root + "/proc", null = root + "/dev/null";
         int ends[2];
         if (::pipe2(ends, O_CLOEXEC) < 0) return;
         UniqueFd reader(ends[0]), writer(ends[1]);
         first = static_cast<pid_t>(::syscall(SYS_clone, kNamespaces | SIGCHLD, 0, 0, 0, 0));
-        if (first == 0) be_first(root.c_str(), usr, proc, writer.get());
+        if (first == 0) be_first(root, usr, proc, null, writer.get());
         writer.reset();
         char byte;
         if (::read(reader.get(), &byte, 1) != 1) end();
@@ -139,7 +144,7 @@ Entered enter(const std::string& root, pid_t first, const std::string& input, co
     entered.lifeline.reset(line[0]);
     entered.output.reset(ends[0]);
     UniqueFd theirs(line[1]), writer(ends[1]);
-    std::vector<std::string> words = {"enter", "--root", root, "--pid", std::to_string(first), "--lifeline", std::to_string(theirs.get()), "--work-bytes", "1048576"};
+    std::vector<std::string> words = {"--root", root, "--pid", std::to_string(first), "--lifeline", std::to_string(theirs.get()), "--work-bytes", "1048576"};
     if (!input.empty()) words.insert(words.end(), {"--input", input});
     if (filter >= 0) words.insert(words.end(), {"--filter", std::to_string(filter)});
     words.insert(words.end(), {"--", "/bin/sh", "-c", script});
@@ -194,7 +199,7 @@ TEST_CASE("only the first process of a pid namespace, with that root, is a conta
     REQUIRE(found.ok());
     CHECK(found.value().namespaces == kNamespaces);
     CHECK_FALSE(found.value().has_user_namespace);
-    CHECK((found.value().capabilities >> kTaken & 1) == 0);
+    for (unsigned long capability : kTaken) CHECK((found.value().capabilities >> capability & 1) == 0);
     CHECK((found.value().capabilities >> CAP_CHOWN & 1) == 1);
     CHECK(open_running(container.folder.path(), container.first).error_code() == ESRCH);
     CHECK(open_running(container.root + "/nothing", container.first).error_code() == ENOENT);
@@ -216,14 +221,21 @@ TEST_CASE("a program in a running container has what that has, the packages, and
         ls /proc/self/fd | tr '\n' ' '; echo
         mkdir /tmp/folder 2>/dev/null || echo filtered
         [ "$(grep CapBnd /proc/self/status)" = "$(grep CapBnd /proc/1/status)" ] && echo as-first
-        for name in pid net ipc uts mnt; do [ "$(readlink /proc/self/ns/$name)" = "$(readlink /proc/1/ns/$name)" ] || echo $name; done
-        # The one of ours that is seen from here can be neither read nor traced.
-        cat /proc/$PPID/environ 2>/dev/null; ls /proc/$PPID/fd /proc/$PPID/root/ 2>/dev/null
+        for name in mnt pid ipc uts net; do readlink /proc/self/ns/$name; done
+        # The one of ours that is seen from here can be neither read nor traced; what it has open has numbers, and no more.
+        cat /proc/$PPID/environ 2>/dev/null; readlink /proc/$PPID/fd/*; ls /proc/$PPID/root/ 2>/dev/null
         [ ! -e /input ] && pwd
     )sh", filter.get());
     REQUIRE(entered.pid > 0);
     // 3 is the folder that ls reads.
-    CHECK(entered.all_output() == "a package\nread-only\nx\n0 1 2 3 \nfiltered\nas-first\n/\n");
+    std::string namespaces;
+    for (const char* name : {"mnt", "pid", "ipc", "uts", "net"}) {
+        char text[64];
+        const ssize_t size = ::readlink(("/proc/" + std::to_string(container.first) + "/ns/" + name).c_str(), text, sizeof text);
+        REQUIRE(size > 0);
+        namespaces.append(text, static_cast<size_t>(size)).append("\n");
+    }
+    CHECK(entered.all_output() == "a package\nread-only\nx\n0 1 2 3 \nfiltered\nas-first\n" + namespaces + "/\n");
     CHECK(entered.status() == 0);
     CHECK(said(entered) == "started\nended 0\n");
     for (const char* name : {"root/run/templatefs", "root/run/templatefs-work", "root/tmp/folder"}) CHECK_FALSE(container.folder.exists(name));
@@ -310,8 +322,8 @@ TEST_CASE("another root, an ended container and missing arguments are refused be
     Entered late = enter(root, first, "", "echo was here");
     CHECK(late.all_output() == "");
     CHECK(late.status() == kExitFailed);
-    for (std::vector<const char*> words : {std::vector<const char*>{"enter"}, {"enter", "--root", "/", "--pid", "1", "--lifeline", "3", "--work-bytes", "1", "--", "/bin/sh"},
-                                           {"enter", "--root", "/", "--pid", "2", "--lifeline", "3", "--work-bytes", "1", "--"}}) {
+    for (std::vector<const char*> words : {std::vector<const char*>{"--root"}, {"--root", "/", "--pid", "1", "--lifeline", "3", "--work-bytes", "1", "--", "/bin/sh"},
+                                           {"--root", "/", "--pid", "2", "--lifeline", "3", "--work-bytes", "1", "--"}}) {
         std::vector<char*> argv;
         for (const char* word : words) argv.push_back(const_cast<char*>(word));
         CHECK(run_enter(static_cast<int>(argv.size()), argv.data()) == kExitUsage);
