@@ -2,8 +2,9 @@ import type { ObjectId } from '../store/object-id.js';
 import type { Candidate } from './candidate.js';
 
 /*
- * What is worth reading, in three steps of which each reads more than the one before: sizes, which cost nothing; the ends of
- * files of one size; whole files whose ends are equal. All of it is guesswork that saves time: the engine compares bytes.
+ * What is worth reading, in steps of which each reads more than the one before: sizes, and what looks the same in several containers,
+ * which cost nothing; the ends of files of one size; whole files whose ends are equal. All of it is guesswork that saves
+ * time: the engine compares bytes.
  */
 
 /** Files whose contents are believed to be equal. */
@@ -22,17 +23,48 @@ export function sharingSizes<File extends Candidate>(candidates: readonly File[]
   return candidates.filter(({ sizeBytes }) => worth.get(sizeBytes) === true);
 }
 
+/** Files that are likely to be equal, before any of them was read. */
+export interface LikelyEqual<File extends Candidate = Candidate> {
+  readonly first: File;
+  readonly others: readonly File[];
+}
+
+/**
+ * Puts files of several containers together that have one path, size and time of last write: package managers and archives set it,
+ * to what it was where the package was made. `isKnown`: of that one the content is known, and need not be guessed.
+ */
+export function likelyEqual<File extends Candidate>(candidates: readonly File[], isKnown: (candidate: File) => boolean): LikelyEqual<File>[] {
+  const found: { first: File; others: File[] }[] = [];
+  const byLooks = new Map<string, { first: File; others: File[] }>();
+  for (const candidate of candidates) {
+    const { path, sizeBytes, mtimeSeconds, mtimeNanoseconds, isPartial } = candidate;
+    const isGuessed = !isPartial && !isKnown(candidate);
+    const looks = `${sizeBytes} ${mtimeSeconds} ${mtimeNanoseconds} ${path}`;
+    const known = isGuessed ? byLooks.get(looks) : undefined;
+    if (known !== undefined) {
+      known.others.push(candidate);
+      continue;
+    }
+    const alone = { first: candidate, others: [] };
+    found.push(alone);
+    if (isGuessed) byLooks.set(looks, alone);
+  }
+  return found;
+}
+
 /** Candidates whose size and ends another candidate or an object has, too. */
 export function sharingEnds<File extends Candidate>(
   candidates: readonly File[],
   endsOf: (candidate: File) => string | undefined,
   objectHasEnds: (size: number, ends: string) => boolean,
+  /** For how many files each of them stands. */
+  weightOf: (candidate: File) => number = () => 1,
 ): File[] {
   const counts = new Map<string, number>();
   const keys = candidates.map((candidate) => {
     const ends = endsOf(candidate);
     const key = ends === undefined ? undefined : `${candidate.sizeBytes} ${ends}`;
-    if (key !== undefined) counts.set(key, (counts.get(key) ?? 0) + 1);
+    if (key !== undefined) counts.set(key, (counts.get(key) ?? 0) + weightOf(candidate));
     return { ends, key };
   });
   return candidates.filter((candidate, index) => {

@@ -7,7 +7,7 @@ import type { CachedCandidate, LinkedObject } from '../dedup/link-cache.js';
 import type { LinkedFiles } from '../dedup/linked-files.js';
 import { fingerprintAll } from '../dedup/fingerprint-candidates.js';
 import { objectsOf, type KnownObjects } from '../dedup/known-objects.js';
-import { groupByContent, sharingEnds, sharingSizes, type Group } from '../dedup/plan-links.js';
+import { groupByContent, likelyEqual, sharingEnds, sharingSizes, type Group } from '../dedup/plan-links.js';
 import { ReadingPace } from '../dedup/reading-pace.js';
 import { weakened } from '../store/fingerprint.js';
 import { ObjectBatch } from '../store/object-batch.js';
@@ -73,6 +73,11 @@ class Linking {
   readonly #skipped: SkippedFile[] = [];
   readonly #again: Candidate[] = [];
   readonly #done = new Set<CachedCandidate>();
+  readonly #leftAlone = new Set<CachedCandidate>();
+  /** Of which nothing was read: another file that looks the same was. */
+  readonly #guessed = new Set<CachedCandidate>();
+  /** Of which something has to be read after all. */
+  readonly #unsure = new Set<CachedCandidate>();
   readonly #kept: (Candidate & { readonly object: string })[] = [];
   readonly #adopted = new Set<string>();
   readonly #objects: (LinkedObject & { readonly container: string })[] = [];
@@ -91,11 +96,14 @@ class Linking {
   }
 
   async run(): Promise<LinkedFiles> {
-    const groups = await this.#findGroups();
-    if (this.#options.dryRun === true) this.#foretell(groups);
+    const { dryRun = false, adoptNew, candidates } = this.#options;
+    const groups = await this.#findGroups(candidates, !dryRun && !adoptNew);
+    if (dryRun) this.#foretell(groups);
     else {
       await this.#askForKept();
       await this.#link(groups);
+      // What looked equal and was not may be equal to something else.
+      if (this.#unsure.size > 0) await this.#link(await this.#findGroups(candidates.filter((each) => !this.#done.has(each) && !this.#leftAlone.has(each)), false));
     }
     return {
       adoptedFiles: this.#adoptedFiles,
@@ -113,18 +121,38 @@ class Linking {
     };
   }
 
-  /** Files with equal contents, as far as fingerprints can tell. */
-  async #findGroups(): Promise<Group<CachedCandidate>[]> {
-    const { adoptNew, known, candidates } = this.#options;
+  /**
+   * Files with equal contents, as far as fingerprints can tell. With `guesses` only one is read of those that look the same in
+   * several containers: the engine will read each, and say so if it is different.
+   */
+  async #findGroups(candidates: readonly CachedCandidate[], guesses: boolean): Promise<Group<CachedCandidate>[]> {
+    const { adoptNew, known } = this.#options;
     let wanted: readonly CachedCandidate[] = candidates;
+    const others = new Map<CachedCandidate, readonly CachedCandidate[]>();
     if (!adoptNew) {
       wanted = sharingSizes(wanted, (size) => known.ofSize(size));
+      if (guesses) {
+        wanted = likelyEqual(wanted, ({ ends, hash }) => ends !== null || hash !== null).map((likely) => {
+          if (likely.others.length > 0) others.set(likely.first, likely.others);
+          return likely.first;
+        });
+      }
       await this.#fingerprint(wanted, 'ends', 'looking at files');
       const objectEnds = await this.#endsOfObjects(wanted);
-      wanted = sharingEnds(wanted, ({ ends }) => ends ?? undefined, (size, text) => objectEnds.has(`${size} ${text}`));
+      wanted = sharingEnds(
+        wanted,
+        ({ ends }) => ends ?? undefined,
+        (size, text) => objectEnds.has(`${size} ${text}`),
+        (candidate) => 1 + (others.get(candidate)?.length ?? 0),
+      );
     }
     await this.#fingerprint(wanted, 'whole', 'reading files');
-    return groupByContent(wanted, ({ hash }) => hash ?? undefined);
+    const groups = groupByContent(wanted, ({ hash }) => hash ?? undefined);
+    for (const [first, likely] of others) {
+      // Those of a file that could not be read, or has changed, are looked at by themselves.
+      for (const each of likely) (first.hash === null ? this.#unsure : this.#guessed).add(each);
+    }
+    return groups.map(({ files, ...group }) => ({ ...group, files: files.flatMap((file) => [file, ...(others.get(file) ?? [])]) }));
   }
 
   /** Notes the fingerprints of those that have none yet. */
@@ -262,6 +290,7 @@ class Linking {
         // Else the file was changed while it was read: what became of it was tried already.
         if (!open.objects.some(({ hash, variant }) => hash === object.hash && variant === object.variant)) open.objects.push(object);
         this.#adopted.add(formatObjectId(object));
+        this.#options.known.add(object, open.group.sizeBytes);
       }
       for (const id of new Set(tickets.map(({ ticket }) => committed.objects[committed.objectOf[ticket] ?? 0]))) {
         if (id !== undefined && committed.newBytes > 0) this.#savedBytes -= allocatedBytes(objectPath(this.#context.paths, id));
@@ -334,7 +363,8 @@ class Linking {
       if (owner === undefined) throw new Error('an answer to what was not asked');
       const { open, candidate } = owner;
       if (outcome.kind === 'skipped' && outcome.reason === 'different') {
-        open.left.push(candidate);
+        if (this.#guessed.delete(candidate)) this.#unsure.add(candidate);
+        else open.left.push(candidate);
         // Its content may have changed behind its times.
         candidate.ends = candidate.hash = null;
         continue;
@@ -409,6 +439,7 @@ class Linking {
   #skip(candidate: CachedCandidate, reason: string): void {
     const { container, path } = candidate;
     this.#skipped.push({ container, path, reason });
+    this.#leftAlone.add(candidate);
     if (FOR_GOOD.has(reason)) this.#done.add(candidate);
     else if (reason !== 'has file capabilities') this.#again.push(candidate);
   }

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { errnoOf, storeWriteError } from '../core/errors.js';
 import { formatKeyValues, parseKeyValues } from '../core/key-value-text.js';
@@ -39,6 +39,8 @@ export function readNote(broken: string, id: ObjectId): BrokenNote | undefined {
   const path = notePath(broken, id);
   let text: string;
   try {
+    // Nearly never is there a note, and an exception takes ten times as long.
+    if (statSync(path, { throwIfNoEntry: false }) === undefined) return undefined;
     text = readFileSync(path, 'utf8');
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
