@@ -45,14 +45,17 @@ function complain(error: unknown): number {
 
 async function measureNow(options: BenchOptions, cleanUp: CleanUp, signal: AbortSignal): Promise<BenchResult> {
   if (process.geteuid?.() !== 0) throw new TemplatefsError('FAILED', 'only root can mount', { hint: 'run the benchmarks with sudo' });
-  const result = await runBench({ options, checkout: CHECKOUT, cleanUp, say, signal });
-  await writeWhole(options.jsonFile, `${JSON.stringify(result, null, 2)}\n`);
+  const save = (result: BenchResult): Promise<void> => writeWhole(options.jsonFile, `${JSON.stringify(result, null, 2)}\n`);
+  const result = await runBench({ options, checkout: CHECKOUT, cleanUp, say, save, signal });
+  await save(result);
   return result;
 }
 
 async function main(argv: readonly string[]): Promise<number> {
   const cleanUp = new CleanUp();
   const interrupt = new AbortController();
+  // Whoever reads along may go, or the disk of a log be full: what was mounted is unmounted nevertheless.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(name, () => { interrupt.abort(new TemplatefsError('INTERRUPTED', `interrupted by ${name}; everything is being unmounted`)); });
   }

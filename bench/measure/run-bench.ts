@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, rm, stat } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, stat, statfs } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { TemplatefsError } from '../../src/core/errors.js';
 import { StorePaths } from '../../src/core/store-paths.js';
@@ -19,6 +19,8 @@ import { slotsOf, type Peers } from './slots.js';
 
 const GIB = 1024 ** 3;
 const VOLUME_BYTES = { quick: 8 * GIB, full: 20 * GIB };
+/** Beside the volume: packages, archives and a second volume for what merges files. */
+const SCRATCH_BYTES = { quick: 4 * GIB, full: 15 * GIB };
 const ONCE_ONLY_NS = 5e9;
 const ONCE_ONLY_QUICK_NS = 1.5e9;
 
@@ -28,6 +30,8 @@ export interface BenchRun {
   readonly checkout: string;
   readonly cleanUp: CleanUp;
   readonly say: (text: string) => void;
+  /** Called with all that is measured so far, after each scenario: what ends a long run early takes nothing measured with it. */
+  readonly save: (result: BenchResult) => Promise<void>;
   readonly signal: AbortSignal;
 }
 
@@ -79,13 +83,19 @@ interface Setting {
   readonly emptyFolder: string;
 }
 
+function secondsSince(start: number): string {
+  return `${((performance.now() - start) / 1000).toFixed(1)} s`;
+}
+
 async function measureScenario(scenario: Scenario, setting: Setting): Promise<{ measurements: Measurement[]; described: DescribedScenario }> {
   const { run, peers, roots, driver, volume, emptyFolder } = setting;
   const { options, checkout, say, signal } = run;
   const { slots, reference, again, leftOut } = slotsOf(scenario, peers);
   const rounds = options.runs ?? ROUNDS[options.quick ? 'quick' : 'full'][scenario.weight ?? 'light'];
   const open: OpenSlot[] = [];
+  const preparing = performance.now();
   for (const slot of slots) open.push({ slot, root: await roots.rootOf(scenario.input, slot) });
+  if (performance.now() - preparing > 5000) say(`Prepared ${scenario.name}: ${secondsSince(preparing)}`);
   const measurements: Measurement[] = [];
   try {
     for (const variant of scenario.variants) {
@@ -100,13 +110,21 @@ async function measureScenario(scenario: Scenario, setting: Setting): Promise<{ 
           input: roots.input(scenario.input), quick: options.quick, onceOnlyNs: options.quick ? ONCE_ONLY_QUICK_NS : ONCE_ONLY_NS,
         })),
       );
-      say(`${process.stderr.isTTY ? '\r\x1b[K' : ''}Measured ${title}: ${rounds} rounds, ${((performance.now() - started) / 1000).toFixed(1)} s`);
+      say(`${process.stderr.isTTY ? '\r\x1b[K' : ''}Measured ${title}: ${rounds} rounds, ${secondsSince(started)}`);
     }
   } finally {
     await scenario.end?.();
   }
   const { name, group, what, meaning, durability } = scenario;
   return { measurements, described: { name, group, what, meaning, durability, leftOut } };
+}
+
+/** @throws NO_SPACE */
+async function expectSpace(folder: string, bytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(folder);
+  if (bavail * bsize >= bytes) return;
+  const [has, needs] = [bavail * bsize, bytes].map((count) => (count / GIB).toFixed(0));
+  throw new TemplatefsError('NO_SPACE', `${folder} has ${has} GiB free; the benchmarks need ${needs}`, { hint: 'set TMPDIR to a folder with more room, or measure with --quick' });
 }
 
 /** Does the measuring, on a volume of its own that `cleanUp` removes. */
@@ -118,13 +136,16 @@ export async function runBench(run: BenchRun): Promise<BenchResult> {
   const scenarios = chooseScenarios(options);
   const tar = await findTar(run);
 
-  const folder = await mkdtemp(join(process.env['TMPDIR'] ?? '/var/tmp', 'templatefs-bench-'));
+  const parent = process.env['TMPDIR'] ?? '/var/tmp';
+  const size = options.quick ? 'quick' : 'full';
+  await expectSpace(parent, VOLUME_BYTES[size] + SCRATCH_BYTES[size]);
+  const folder = await mkdtemp(join(parent, 'templatefs-bench-'));
   cleanUp.add('remove the temporary folder', () => rm(folder, { recursive: true, force: true }));
   const emptyFolder = join(folder, 'empty');
   const scratch = join(folder, 'scratch');
   for (const made of [emptyFolder, scratch]) await mkdir(made);
   await chmod(folder, 0o711); // PostgreSQL is run as somebody else
-  const volume = await makeLoopVolume(folder, options.quick ? VOLUME_BYTES.quick : VOLUME_BYTES.full, cleanUp, signal);
+  const volume = await makeLoopVolume(folder, VOLUME_BYTES[size], cleanUp, signal);
   if (!volume.directIo) say('bench: the loop device cannot do direct I/O here; cold figures are not to be trusted (set TMPDIR to a folder on a disk)');
 
   const binary = join(checkout, 'build/bench/driver');
@@ -135,11 +156,28 @@ export async function runBench(run: BenchRun): Promise<BenchResult> {
   const measurements: Measurement[] = [];
   const described: DescribedScenario[] = [];
   const skipped: { what: string; reason: string; failed: boolean }[] = [...skippedPeers];
+  const resultSoFar = (): BenchResult => {
+    const work = roots.workOf('debian');
+    return {
+      format: FORMAT,
+      date: new Date(started).toISOString(),
+      durationSeconds: Math.round((Date.now() - started) / 1000),
+      quick: options.quick,
+      machine,
+      volume: volume.description,
+      input: { name: basename(tar), files: work['files'] ?? 0, folders: work['folders'] ?? 0, others: work['others'] ?? 0, bytes: work['bytes'] ?? 0 },
+      peers: roots.described,
+      skipped,
+      scenarios: described,
+      measurements,
+    };
+  };
   for (const scenario of scenarios) {
     try {
       const measured = await measureScenario(scenario, setting);
       measurements.push(...measured.measurements);
       described.push(measured.described);
+      await run.save(resultSoFar());
     } catch (error) {
       signal.throwIfAborted();
       // What was measured before is not lost for it. All is unmounted: `measure` does that also after an error.
@@ -149,18 +187,5 @@ export async function runBench(run: BenchRun): Promise<BenchResult> {
       skipped.push({ what: scenario.name, reason, failed });
     }
   }
-  const work = roots.workOf('debian');
-  return {
-    format: FORMAT,
-    date: new Date(started).toISOString(),
-    durationSeconds: Math.round((Date.now() - started) / 1000),
-    quick: options.quick,
-    machine,
-    volume: volume.description,
-    input: { name: basename(tar), files: work['files'] ?? 0, folders: work['folders'] ?? 0, others: work['others'] ?? 0, bytes: work['bytes'] ?? 0 },
-    peers: roots.described,
-    skipped,
-    scenarios: described,
-    measurements,
-  };
+  return resultSoFar();
 }

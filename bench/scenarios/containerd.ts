@@ -24,6 +24,19 @@ async function startWithImages({ input, slot, peer, checkout, cacheFolder, quick
   return daemon;
 }
 
+const DISK_ATTEMPTS = 10;
+
+/** Bytes that the snapshotter keeps. What runs makes and removes files meanwhile (a database's journal), which du takes for an error. */
+async function diskOf({ snapshotFolder }: ContainerdDaemon, signal: AbortSignal): Promise<number> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return Number((await runProgram('du', ['-x', '-s', '-B1', snapshotFolder], { signal })).split('\t')[0]);
+    } catch (error) {
+      if (attempt === DISK_ATTEMPTS || signal.aborted) throw error;
+    }
+  }
+}
+
 /** All files that may have pages: those behind the roots, and, where roots may have pages of their own, those of the roots. */
 async function filesWithPages(daemon: ContainerdDaemon, { input, slot, signal }: RunContext): Promise<string> {
   const folders = daemon.snapshotter === 'templatefs' ? [join(daemon.store, 'objects'), join(daemon.store, 'private'), join(daemon.store, 'root')] : [daemon.snapshotFolder];
@@ -36,7 +49,7 @@ async function filesWithPages(daemon: ContainerdDaemon, { input, slot, signal }:
 async function measureImages(daemon: ContainerdDaemon, context: RunContext): Promise<ReadonlyMap<string, Sample>> {
   const { driver, input, signal } = context;
   await syncVolume(input.places.volume, signal);
-  const disk = Number((await runProgram('du', ['-x', '-s', '-B1', daemon.snapshotFolder], { signal })).split('\t')[0]);
+  const disk = await diskOf(daemon, signal);
   const ids: string[] = [];
   try {
     for (const name of IMAGE_NAMES) {

@@ -111,7 +111,7 @@ export class Catalog implements Disposable {
   }
 
   /** Notes durably that this process is in the middle of something. @returns the entry's id, for {@link endJournal} */
-  beginJournal(operation: JournalOperation, subject: string): number {
+  beginJournal(operation: JournalOperation, subject: string, started = new Date().toISOString()): number {
     const { pid, start, boot } = ownIdentity();
     return this.#guard(() =>
       Number(
@@ -120,7 +120,7 @@ export class Catalog implements Disposable {
             `INSERT INTO journal (operation, subject, pid, pid_start, boot, started)
              VALUES (@operation, @subject, @pid, @start, @boot, @started)`,
           )
-          .run({ operation, subject, pid, start, boot, started: new Date().toISOString() }).lastInsertRowid,
+          .run({ operation, subject, pid, start, boot, started }).lastInsertRowid,
       ),
     );
   }

@@ -72,6 +72,7 @@ export interface SampleRecord {
 export type JournalOperation =
   | 'create-container'
   | 'clone-container'
+  | 'make-container'
   | 'destroy-container'
   | 'restore-container'
   | 'add-snapshot'

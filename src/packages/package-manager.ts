@@ -1,5 +1,6 @@
 import type { PackageManager, Repository } from '../templates/definition.js';
 import type { PackageCache } from './package-cache.js';
+import type { ContentsOptions, PackageContents } from './package-contents.js';
 
 /*
  * What the installer needs of a package manager: the one interface behind which apt, dnf and zypper stand, one file each.
@@ -186,6 +187,13 @@ export interface PackageManagerDriver {
    * @throws PACKAGE_MANAGER_FAILED
    */
   unowned(programs: ContainerPrograms, paths: readonly string[]): Promise<string[]>;
+  /**
+   * What packages bring, and what those have that go, by their own lists. A package that is removed and leaves its configuration does not
+   * list it.
+   *
+   * @throws PACKAGE_MANAGER_FAILED
+   */
+  contents(host: PackageHost, options: ContentsOptions): Promise<PackageContents[]>;
   /** The packages of `source` that a newer version is there for, by the container's own rules. */
   outdated(host: PackageHost, programs: ContainerPrograms, source: PackageSource): Promise<PackageChange[]>;
 }

@@ -29,6 +29,14 @@ export async function fingerprints(context: ServiceContext, area: string): Promi
 /** One path that changed: what it was like before and afterwards; null: nothing of the container's own. */
 export type PathChange = readonly [path: string, before: string | null, after: string | null];
 
+/**
+ * The index that SQLite keeps beside a write-ahead log: it has no data, is made anew by whoever opens the database first, and is
+ * written by every reader. rpm's database has one, so a mere `rpm -q` changes it.
+ */
+export function isRebuilt([path]: PathChange): boolean {
+  return path.endsWith('.sqlite-shm');
+}
+
 export function changedPaths(before: Fingerprints, after: Fingerprints): PathChange[] {
   const changes: PathChange[] = [];
   for (const path of new Set([...before.keys(), ...after.keys()])) {

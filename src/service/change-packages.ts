@@ -15,6 +15,7 @@ import { openPackageHost } from './package-host.js';
 import { runHooks, type HookOperation, type HookPlace, type HookTime } from './package-hooks.js';
 import { packagePrograms } from './package-programs.js';
 import { appDefinition, containerDefinitions, packageSource, type ContainerDefinitions } from './package-source.js';
+import { planPaths, type PlannedPath } from './plan-paths.js';
 import { PackageTransaction } from './package-transaction.js';
 import { replayKeyOf } from './replay-key.js';
 import { recordTransaction, replayTransaction, waitForTurn } from './replay-transaction.js';
@@ -53,6 +54,8 @@ export interface ChangePackagesOptions {
   readonly force?: boolean;
   readonly withDependants?: boolean;
   readonly dryRun?: boolean;
+  /** false: a dry run names packages only, and downloads none. */
+  readonly paths?: boolean;
   /** Asks the mirrors for news, however lately that was done. */
   readonly refresh?: boolean;
   /** One of several at once: no progress bar of its own. */
@@ -81,6 +84,10 @@ export interface ChangedPackages {
   /** Seconds of each step. */
   readonly timings: Readonly<Record<string, number>>;
   readonly dryRun: boolean;
+  /** Of a dry run: what the packages' own lists say; null where that was not asked for, or could not be found out. */
+  readonly paths: readonly PlannedPath[] | null;
+  /** Of a dry run: packages whose scripts would run, and may change other paths. */
+  readonly scripts: readonly string[];
 }
 
 interface Work {
@@ -263,7 +270,7 @@ export async function changePackages(context: ServiceContext, options: ChangePac
   locks.hold(await lock(context, { name: `packages-${name}`, what: `the packages of container ${name}`, mode: 'exclusive' }));
   const result = (packages: readonly PackageChange[], rest: Partial<ChangedPackages> = {}): ChangedPackages => ({
     name, operation: options.operation, transaction: null, templates: apps.map((definition) => definition.name), packages,
-    downloadBytes: 0, addedBytes: 0, linkedBytes: 0, replayed: false, seconds: timer.seconds, timings: timer.steps, dryRun: options.dryRun === true, ...rest,
+    downloadBytes: 0, addedBytes: 0, linkedBytes: 0, replayed: false, seconds: timer.seconds, timings: timer.steps, dryRun: options.dryRun === true, paths: null, scripts: [], ...rest,
   });
   try {
     if (options.operation !== 'remove') {
@@ -285,7 +292,11 @@ export async function changePackages(context: ServiceContext, options: ChangePac
       const isEmpty = request.kind === 'remove' && request.packages.length === 0;
       const plan = isEmpty ? { changes: [], downloads: [] } : await timer.time('plan', () => planWithNews(work, host, programs, request));
       const downloadBytes = plan.downloads.filter((file) => !host.cache.has(file)).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-      if (options.dryRun === true || isDone(plan, options)) return result(plan.changes, { downloadBytes });
+      if (options.dryRun === true) {
+        const planned = options.paths === false ? {} : await timer.time('paths', () => planPaths(context, { container: name, driver: definitions.driver, host, programs, request, plan }));
+        return result(plan.changes, { downloadBytes, ...planned, seconds: timer.seconds });
+      }
+      if (isDone(plan, options)) return result(plan.changes, { downloadBytes });
       const { operation, packages = [], groups = [], files = [] } = options;
       const templates = apps.map((definition) => definition.name);
       const begin = (): Promise<PackageTransaction> => timer.time('snapshot', () => PackageTransaction.begin(context, { container: name, operation, request: { templates, packages, groups, files } }));

@@ -17,6 +17,8 @@ export interface CloneOptions {
   /** A container, or `CT@ID` for one of its snapshots. */
   readonly from: string;
   readonly name: string;
+  /** ISO 8601; now if left out. */
+  readonly created?: string;
 }
 
 export interface ClonedContainer {
@@ -65,7 +67,7 @@ export async function cloneLocked(context: ServiceContext, catalog: Catalog, opt
   findTemplate(catalog, settings.template);
   if (id === undefined) await flushRoot(context, container);
   locks.hold(await lock(context, { name: 'store', what: 'the store', mode: 'shared' }));
-  const created = new Date().toISOString();
+  const { created = new Date().toISOString() } = options;
   let copied = { entries: 0, bytes: 0 };
   await journaled(paths, catalog, 'clone-container', name, async (entry) => {
     const draft = draftArea(paths, entry);

@@ -20,6 +20,8 @@ export interface CreateAppTemplateOptions {
   /** Of the new template; undefined: TEMPLATE-APP-APP. */
   readonly name?: string;
   readonly refresh?: boolean;
+  /** Also brings what the OS template has up to date. */
+  readonly updatePackages?: boolean;
 }
 
 /** The name of the template that has these apps. */
@@ -60,6 +62,7 @@ export async function createAppTemplate(context: ServiceContext, options: Create
   const refresh = options.refresh === true;
   checkFree(context, name, refresh);
   return withTemporaryContainer(context, options.template, async (container) => {
+    if (options.updatePackages === true) await changePackages(context, { container, operation: 'update', refresh: true });
     await changePackages(context, { container, operation: 'install', templates: options.apps });
     const remake = await settleSecrets(context, container, name);
     const file = readContainerFile(context.paths.containerFile(container));

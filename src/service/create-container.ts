@@ -1,8 +1,10 @@
 import { chmodSync } from 'node:fs';
 import { join } from 'node:path';
 import { withApps } from '../catalog/apps-of-container.js';
+import type { Catalog } from '../catalog/catalog.js';
 import { formatContainerFile } from '../catalog/container-file.js';
 import { HeldLocks } from '../catalog/lock.js';
+import type { TemplateRecord } from '../catalog/records.js';
 import { makeFolder, syncFolder, writeFileDurably } from '../store/write-file-durably.js';
 import { TemplatefsError } from '../core/errors.js';
 import type { IdMaps } from '../core/id-map.js';
@@ -15,6 +17,7 @@ import { checkLimit } from './container-quota.js';
 import { findTemplate, lockSubject } from './find-record.js';
 import { draftArea, journaled, moveFolder } from './journal.js';
 import { templateApps } from './template-apps.js';
+import { beginUnfinished } from './unfinished-container.js';
 
 export interface CreateContainerOptions {
   readonly name: string;
@@ -42,10 +45,24 @@ export interface CreatedContainer {
  *
  * @throws USAGE, TEMPLATE_NOT_FOUND, CONTAINER_EXISTS, BAD_TREE, BUSY, STORE_NOT_WRITABLE, NO_SPACE
  */
-export async function createContainer(
-  context: ServiceContext,
-  options: CreateContainerOptions,
-): Promise<CreatedContainer> {
+export async function createContainer(context: ServiceContext, options: CreateContainerOptions): Promise<CreatedContainer> {
+  return (await make(context, options, false)).container;
+}
+
+export interface UnfinishedContainer {
+  readonly container: CreatedContainer;
+  /** For `endUnfinished`. */
+  readonly journal: number;
+}
+
+/** {@link createContainer} for one that takes further steps: if this process does not come to `endUnfinished`, it is destroyed. */
+export async function createUnfinished(context: ServiceContext, options: CreateContainerOptions): Promise<UnfinishedContainer> {
+  const { container, journal } = await make(context, options, true);
+  if (journal === undefined) throw new Error('an unfinished container has no journal entry');
+  return { container, journal };
+}
+
+async function make(context: ServiceContext, options: CreateContainerOptions, unfinished: boolean): Promise<{ container: CreatedContainer; journal?: number }> {
   const { paths } = context;
   const name = checkContainerName(options.name);
   checkLimit(options.quotaSizeBytes, 'bytes');
@@ -65,6 +82,20 @@ export async function createContainer(
   checkTree(paths.tree(template.tree), template.name);
 
   const created = new Date().toISOString();
+  const container: CreatedContainer = { name, ostemplate: template.name, tree: template.tree, created };
+  const journal = unfinished ? beginUnfinished(catalog, name, created) : undefined;
+  try {
+    await makeArea(context, catalog, options, template, created);
+  } catch (error) {
+    if (journal !== undefined) catalog.endJournal(journal);
+    throw error;
+  }
+  return { container, ...(journal !== undefined && { journal }) };
+}
+
+async function makeArea(context: ServiceContext, catalog: Catalog, options: CreateContainerOptions, template: TemplateRecord, created: string): Promise<void> {
+  const { paths } = context;
+  const { name } = options;
   await journaled(paths, catalog, 'create-container', name, async (entry) => {
     const draft = draftArea(paths, entry);
     await makeAreaFolder(draft);
@@ -89,7 +120,6 @@ export async function createContainer(
     context.signal?.throwIfAborted();
     moveFolder(draft, paths.privateArea(name), paths.privateAreas);
   });
-  return { name, ostemplate: template.name, tree: template.tree, created };
 }
 
 /** A container on a tree that is gone or broken would be of no use; opening a tree costs the same whatever its size. */

@@ -1,6 +1,7 @@
 import { bootstrapTemplate } from '../templates/bootstrap-template.js';
 import type { TemplateDefinition } from '../templates/definition.js';
 import { loadDefinition } from '../templates/load-definition.js';
+import { loadRecordedDefinition, type RecordedDefinition } from '../templates/load-recorded-definition.js';
 import { TemplatefsError } from '../core/errors.js';
 import type { SharedPaths } from '../core/shared-paths.js';
 import { importTar, type ImportOptions } from '../store/import-tar.js';
@@ -43,6 +44,10 @@ export async function createTemplate(context: ServiceContext, options: CreateTem
       packageManager: definition.packageManager,
       packages: definition.packages,
       repositories: definition.repositories,
+      summary: definition.summary,
+      description: definition.description,
+      osRelease: definition.osRelease ?? null,
+      upgradableVersions: definition.upgradableVersions,
     }),
     ...(shared !== undefined && { shared }),
     importTree: () => bootstrap(context, definition),
@@ -51,8 +56,8 @@ export async function createTemplate(context: ServiceContext, options: CreateTem
 
 /** Runs a definition again, as it was recorded with a template. @throws as {@link createTemplate} */
 export async function importFromDefinition(context: ServiceContext, recorded: string, options: ImportOptions): Promise<ImportedTree> {
-  const { name, flavors } = JSON.parse(recorded) as { readonly name: string; readonly flavors?: readonly string[] };
-  return bootstrap(context, await loadDefinition(name, { flavors: flavors ?? [] }), options);
+  const { name, flavors } = JSON.parse(recorded) as Pick<RecordedDefinition, 'name'> & Partial<RecordedDefinition>;
+  return bootstrap(context, await loadRecordedDefinition({ name, flavors: flavors ?? [] }), options);
 }
 
 /** Imports while the tool still writes; the tool may fail after its last byte. */

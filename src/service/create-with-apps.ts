@@ -2,11 +2,12 @@ import { TemplatefsError } from '../core/errors.js';
 import { changePackages } from './change-packages.js';
 import { openForReading, type ServiceContext } from './context.js';
 import { appTemplateName } from './create-app-template.js';
-import { createContainer, type CreateContainerOptions, type CreatedContainer } from './create-container.js';
+import { createContainer, createUnfinished, type CreateContainerOptions, type CreatedContainer } from './create-container.js';
 import { destroyContainer } from './destroy-container.js';
 import { findTemplate } from './find-record.js';
 import { withPackageSession } from './package-session.js';
 import { templateApps, type TemplateApps } from './template-apps.js';
+import { endUnfinished } from './unfinished-container.js';
 
 /** A template that has just these apps on the OS template as it is now, if there is one. */
 function prepared(context: ServiceContext, template: string, apps: readonly string[]): string | undefined {
@@ -36,7 +37,7 @@ async function remakeSecrets(context: ServiceContext, container: string, command
 
 /**
  * Makes a container with app templates: from a template that has them, if there is one (`template create --apptemplate`), else by
- * installing them. When that fails there is no container.
+ * installing them. When that fails, or is cut short, there is no container.
  *
  * @throws as `create` and `install`
  */
@@ -44,13 +45,17 @@ export async function createWithApps(context: ServiceContext, options: CreateCon
   const ready = prepared(context, options.template, apps);
   const template = ready ?? options.template;
   const { remake } = appsOfTemplate(context, template);
-  const created = await createContainer(context, { ...options, template });
+  const more = remake.length > 0 || (apps.length > 0 && ready === undefined);
+  if (!more) return await createContainer(context, { ...options, template });
+  const { container: created, journal } = await createUnfinished(context, { ...options, template });
   try {
     if (remake.length > 0) await remakeSecrets(context, options.name, remake);
     if (apps.length > 0 && ready === undefined) await changePackages(context, { container: options.name, operation: 'install', templates: apps });
-    return created;
   } catch (error) {
     await destroyContainer({ paths: context.paths, waitMs: 30_000 }, { name: options.name, force: true });
+    await endUnfinished(context, journal);
     throw error;
   }
+  await endUnfinished(context, journal);
+  return created;
 }

@@ -1,16 +1,17 @@
 import { execFile } from 'node:child_process';
-import { renameSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Transform } from 'node:stream';
 import { promisify } from 'node:util';
-import { TemplatefsError } from '../core/errors.js';
+import { TemplatefsError, errnoOf } from '../core/errors.js';
 import { formatImageConfig, type ImageConfig } from '../core/image-config.js';
 import type { StoredImage } from '../oci/image.js';
 import { runSkopeo } from '../oci/copy-from-registry.js';
 import { hostPlatform } from '../oci/platform.js';
 import { DEFAULT_PATH } from '../oci/runtime-config.js';
 import { writeImage } from '../oci/write-layout.js';
+import { beginDraft, publishDraft } from '../store/draft-file.js';
 import { packFolder } from '../store/pack-folder.js';
 import type { RawName } from '../store/raw-names.js';
 import { createStagingFolder } from '../store/staging.js';
@@ -173,14 +174,23 @@ function endingWith(ended: Promise<TemplatefsError | undefined>): Transform {
   });
 }
 
-/** A layout as one file; the same layout gives the same bytes. */
+/** tar says it in words. */
+function packError(error: unknown, file: string): TemplatefsError {
+  const said = error instanceof Error ? error.message.trim() : String(error);
+  if (errnoOf(error) === 'ENOSPC' || /No space left on device|Disk quota exceeded/.test(said)) {
+    return new TemplatefsError('NO_SPACE', `no space left while writing ${file}`, { hint: 'free some space there, or name a file elsewhere', cause: error });
+  }
+  return new TemplatefsError('FAILED', `cannot write ${file}: ${said}`, { hint: 'see that its folder is there and can be written', cause: error });
+}
+
+/** A layout as one file, durably; the same layout gives the same bytes. */
 async function packLayout(folder: string, file: string): Promise<void> {
-  const temporary = `${file}.tmp-${process.pid}`;
+  const draft = beginDraft(file);
   try {
-    await promisify(execFile)('tar', ['--create', '--format=ustar', '--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner', '--mode=a=r,u+w,a+X', `--file=${temporary}`, `--directory=${folder}`, 'blobs', 'index.json', 'oci-layout']);
-    renameSync(temporary, file);
+    await promisify(execFile)('tar', ['--create', '--format=ustar', '--sort=name', '--mtime=@0', '--owner=0', '--group=0', '--numeric-owner', '--mode=a=r,u+w,a+X', `--file=${draft}`, `--directory=${folder}`, 'blobs', 'index.json', 'oci-layout']);
+    publishDraft(draft, file);
   } catch (error) {
-    rmSync(temporary, { force: true });
-    throw new TemplatefsError('FAILED', `cannot write ${file}: ${error instanceof Error ? error.message.trim() : String(error)}`, { hint: 'see that its folder is there and has room', cause: error });
+    rmSync(draft, { force: true });
+    throw packError(error, file);
   }
 }

@@ -113,7 +113,7 @@ function settleTemplate(paths: StorePaths, catalog: Catalog, name: string): void
   else if (catalog.containersOf(name).length === 0) catalog.removeTemplate(name);
 }
 
-async function settle(paths: StorePaths, catalog: Catalog, entry: Pick<JournalEntry, 'id' | 'operation' | 'subject'>): Promise<void> {
+async function settle(paths: StorePaths, catalog: Catalog, entry: Pick<JournalEntry, 'id' | 'operation' | 'subject'> & Partial<JournalEntry>): Promise<void> {
   switch (entry.operation) {
     case 'create-container':
     case 'clone-container':
@@ -129,6 +129,11 @@ async function settle(paths: StorePaths, catalog: Catalog, entry: Pick<JournalEn
     case 'remove-template':
       settleTemplate(paths, catalog, entry.subject);
       break;
+    case 'make-container': {
+      const { destroyUnfinished } = await import('./unfinished-container.js');
+      await destroyUnfinished({ paths }, catalog, entry);
+      break;
+    }
     case 'change-container': {
       // Not at the top: it stands above what settling is for.
       const { settleTransactions } = await import('./settle-transactions.js');

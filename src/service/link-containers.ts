@@ -4,10 +4,11 @@ import { readLinkSummary, type LinkSummary } from '../dedup/link-summary.js';
 import type { SkippedFile } from '../dedup/candidate.js';
 import { printableName } from '../store/raw-names.js';
 import { changeMark } from './change-mark.js';
-import { openForReading, type ServiceContext } from './context.js';
+import { openForReading, openForWriting, type ServiceContext } from './context.js';
 import { findContainer } from './find-record.js';
 import { linkPolicyOf, policyKey, type ContainerLinkPolicy } from './link-policy.js';
 import { objectsGeneration } from './object-totals.js';
+import { isTemporary } from './temporary-container.js';
 
 export interface LinkContainersOptions {
   /** undefined: all. */
@@ -69,22 +70,17 @@ const ASKED_AT_ONCE = 16;
  */
 export async function linkContainers(context: ServiceContext, options: LinkContainersOptions = {}): Promise<LinkedContainers> {
   const started = performance.now();
-  const { paths } = context;
-  const { names, generation } = lookUp(context, options.names);
   // A run with weakened fingerprints must not leave them to others.
   const useCache = options.full !== true && options.hashBits === undefined;
-  const summary: LinkSummary = useCache ? readLinkSummary(paths.linkSummary) : { generation: -1, containers: {} };
-  const policies = new Map(names.map((name) => [name, linkPolicyOf(context, name, options.settings ?? {})]));
-  const marks = await marksOf(context, names);
-  const isSettled =
-    summary.generation === generation &&
-    names.every((name) => {
-      const mark = marks.get(name) ?? null;
-      const policy = policies.get(name);
-      const before = summary.containers[name];
-      return mark !== null && before?.mark === mark && policy !== undefined && before.policy === policyKey(policy) && !before.again;
-    });
-  const { linked, unchanged, skipped, failed } = isSettled ? unchangedResult(summary, names) : await run(context, options, { names, marks, policies, summary, useCache });
+  let found = await look(context, options, useCache);
+  if (!found.isSettled && options.dryRun !== true) {
+    // What killed commands have left unfinished goes first, whole containers among it.
+    (await openForWriting(context))[Symbol.dispose]();
+    found = await look(context, options, useCache);
+  }
+  const { input, isSettled } = found;
+  const { names } = input;
+  const { linked, unchanged, skipped, failed } = isSettled ? unchangedResult(input.summary, names) : await run(context, options, input);
   const { adoptedFiles, mergedFiles, keptFiles, addedBytes, linkedBytes, savedBytes, readBytes } = linked;
   return {
     dryRun: options.dryRun === true,
@@ -103,10 +99,27 @@ export async function linkContainers(context: ServiceContext, options: LinkConta
   };
 }
 
+/** The containers, and whether nothing has changed in any since the last run. */
+async function look(context: ServiceContext, options: LinkContainersOptions, useCache: boolean): Promise<{ input: LinkRunInput; isSettled: boolean }> {
+  const { names, generation } = lookUp(context, options.names);
+  const summary: LinkSummary = useCache ? readLinkSummary(context.paths.linkSummary) : { generation: -1, containers: {} };
+  const policies = new Map(names.map((name) => [name, linkPolicyOf(context, name, options.settings ?? {})]));
+  const marks = await marksOf(context, names);
+  const isSettled =
+    summary.generation === generation &&
+    names.every((name) => {
+      const mark = marks.get(name) ?? null;
+      const policy = policies.get(name);
+      const before = summary.containers[name];
+      return mark !== null && before?.mark === mark && policy !== undefined && before.policy === policyKey(policy) && !before.again;
+    });
+  return { input: { names, marks, policies, summary, useCache }, isSettled };
+}
+
 function lookUp(context: ServiceContext, names: readonly string[] | undefined): { names: readonly string[]; generation: number } {
   using opened = openForReading(context);
   const generation = objectsGeneration(opened.catalog);
-  if (names === undefined) return { names: opened.catalog.containers().map(({ name }) => name), generation };
+  if (names === undefined) return { names: opened.catalog.containers().map(({ name }) => name).filter((name) => !isTemporary(name)), generation };
   return { names: [...new Set(names)].map((name) => findContainer(opened.catalog, name).name), generation };
 }
 

@@ -6,6 +6,7 @@ import { driverFor } from '../packages/drivers.js';
 import type { PackageManagerDriver, PackageSource } from '../packages/package-manager.js';
 import type { TemplateDefinition } from '../templates/definition.js';
 import { loadDefinition } from '../templates/load-definition.js';
+import { loadRecordedDefinition, type RecordedDefinition } from '../templates/load-recorded-definition.js';
 import type { ServiceContext } from './context.js';
 
 /** What definitions say of a container: where its packages come from, and who installs them. */
@@ -17,7 +18,7 @@ export interface ContainerDefinitions {
 }
 
 /** Name and flavors of the definition that a template was made from. */
-function recordedDefinition(template: TemplateRecord): { name: string; flavors: readonly string[] } {
+export function recordedDefinition(template: TemplateRecord): RecordedDefinition {
   if (template.definition === null) return { name: template.name, flavors: [] };
   const { name, flavors } = JSON.parse(template.definition) as { readonly name: string; readonly flavors?: readonly string[] };
   return { name, flavors: flavors ?? [] };
@@ -25,16 +26,13 @@ function recordedDefinition(template: TemplateRecord): { name: string; flavors: 
 
 /** The OS definition that a template stands on. A joined name of flavors is that of the base with them. */
 export async function osDefinitionOf(context: ServiceContext, template: TemplateRecord): Promise<TemplateDefinition> {
-  const { name, flavors } = recordedDefinition(template);
-  const suffix = flavors.map((flavor) => `-${flavor}`).join('');
-  const base = suffix !== '' && name.endsWith(suffix) ? name.slice(0, -suffix.length) : name;
+  const recorded = recordedDefinition(template);
   try {
-    const found = await loadDefinition(base, { flavors, store: context.paths.store });
-    return found.base === undefined || flavors.length > 0 ? found : await loadDefinition(name, { store: context.paths.store });
+    return await loadRecordedDefinition(recorded, { store: context.paths.store });
   } catch (error) {
     if (!(error instanceof TemplatefsError) || error.code !== 'TEMPLATE_NOT_FOUND') throw error;
     throw new TemplatefsError('TEMPLATE_NOT_FOUND', `there is no definition for template ${template.name}, so it is not known where its packages come from`, {
-      hint: `write one (docs/templates.md) named ${name}, in a folder that TEMPLATEFS_TEMPLATES names`,
+      hint: `write one (docs/templates.md) named ${recorded.name}, in a folder that TEMPLATEFS_TEMPLATES names`,
       cause: error,
     });
   }

@@ -10,7 +10,7 @@ import { changedPaths, fingerprints } from './area-fingerprint.js';
 import { openForWriting, type ServiceContext } from './context.js';
 import { lockSubject } from './find-record.js';
 import { snapshotIds } from './list-snapshots.js';
-import { transactionSnapshot, undoTransaction } from './settle-transactions.js';
+import { removeUndoneSnapshot, transactionSnapshot, undoTransaction } from './settle-transactions.js';
 import { removeSnapshotLocked, snapshotContainer } from './snapshot-container.js';
 
 /*
@@ -75,7 +75,8 @@ export class PackageTransaction {
       await snapshotContainer({ ...context, waitMs: PATIENCE_MS }, { container, id: transactionSnapshot(begun.id), purpose: 'transaction', comment: options.operation });
       return transaction;
     } catch (error) {
-      await transaction.#end((catalog) => { catalog.setTransaction(begun.id, { state: 'undone', ended: new Date().toISOString() }); });
+      // If that fails, too, the journal's entry stays, and the next command does it.
+      await transaction.#locked((own, catalog) => transaction.#giveUp(own, catalog)).catch(() => undefined);
       throw error;
     }
   }
@@ -103,13 +104,17 @@ export class PackageTransaction {
   /** Undoes it. Nobody may use the root of a stopped container any more. */
   async rollBack(): Promise<void> {
     await this.#locked(async (context, catalog) => {
-      await undoTransaction(context, catalog, this.#container, this.id);
-      catalog.transaction(() => {
-        catalog.setTransaction(this.id, { state: 'undone', ended: new Date().toISOString() });
-        catalog.endJournal(this.#journal);
-      });
-      await removeSnapshotLocked(context, catalog, { container: this.#container, id: transactionSnapshot(this.id) });
+      const transaction = catalog.transactions(this.#container).find(({ id }) => id === this.id);
+      if (transaction !== undefined) await undoTransaction(context, catalog, transaction);
+      await this.#giveUp(context, catalog);
     });
+  }
+
+  /** The container is as before. */
+  async #giveUp(context: ServiceContext, catalog: Catalog): Promise<void> {
+    catalog.setTransaction(this.id, { state: 'undone', ended: new Date().toISOString() });
+    await removeUndoneSnapshot(context, catalog, this.#container, this.id);
+    catalog.endJournal(this.#journal);
   }
 
   async #end(change: (catalog: Catalog) => void): Promise<void> {

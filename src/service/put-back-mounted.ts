@@ -11,6 +11,7 @@ import { cloneLocked } from './clone-container.js';
 import type { ServiceContext } from './context.js';
 import { packagePrograms } from './package-programs.js';
 import { temporaryName, destroyTemporary } from './temporary-container.js';
+import { beginUnfinished } from './unfinished-container.js';
 import { enterContainer, leaveContainer } from './use-container.js';
 
 /*
@@ -79,12 +80,17 @@ export async function putBackMounted(context: ServiceContext, catalog: Catalog, 
   const all = changedPaths(await fingerprints(context, snapshot), await fingerprints(context, options.container));
   const changes = all.filter(([path]) => !COVERED.test(path) && options.paths?.has(path) !== false);
   if (changes.length > 0) {
-    const clone = temporaryName();
-    await cloneLocked(context, catalog, { from: snapshot, name: clone });
+    const [clone, created] = [temporaryName(), new Date().toISOString()];
+    const journal = beginUnfinished(catalog, clone, created);
     try {
-      await putBack(context, options, changes, clone);
+      await cloneLocked(context, catalog, { from: snapshot, name: clone, created });
+      try {
+        await putBack(context, options, changes, clone);
+      } finally {
+        await destroyTemporary(context, clone);
+      }
     } finally {
-      await destroyTemporary(context, clone);
+      catalog.endJournal(journal);
     }
   }
   const [now, then] = [readContainerFile(context.paths.containerFile(options.container)), readContainerFile(context.paths.containerFile(snapshot))];

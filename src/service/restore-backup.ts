@@ -20,7 +20,7 @@ import { isFolder } from '../store/inode-types.js';
 import { makeFolders } from '../store/make-folders.js';
 import { ObjectBatch, SMALL_FILE_BYTES } from '../store/object-batch.js';
 import { formatObjectId, objectPath } from '../store/object-id.js';
-import { ensureStaging, stagingPath } from '../store/staging.js';
+import { ensureStaging, removeStaleStaging, stagingPath } from '../store/staging.js';
 import { TreeReader } from '../store/tree-reader.js';
 import { verifyTree } from '../store/tree-verify.js';
 import { makeFolder, syncFolder, writeFileDurably } from '../store/write-file-durably.js';
@@ -69,6 +69,7 @@ export async function restoreBackup(context: ServiceContext, options: RestoreBac
       throw new TemplatefsError('CONTAINER_EXISTS', `there is a container ${name} already`, { hint: 'choose another name with --name, or remove it with `templatefs destroy`' });
     }
     noteObjectsChange(catalog);
+    await removeStaleStaging(paths);
     locks.hold(await lock(context, { name: 'store', what: 'the store', mode: 'shared' }));
     let added = { newObjects: 0, newBytes: 0 };
     await journaled(paths, catalog, 'clone-container', name, async (entry) => {

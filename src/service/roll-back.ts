@@ -4,13 +4,11 @@ import { HeldLocks } from '../catalog/lock.js';
 import type { TransactionRecord } from '../catalog/records.js';
 import { TemplatefsError } from '../core/errors.js';
 import { settledEngineState } from '../engine/engine-state.js';
-import { changedPaths, fingerprints, type PathChange } from './area-fingerprint.js';
-import { lock, openForWriting, type ServiceContext } from './context.js';
+import { changedPaths, fingerprints, isRebuilt, type Fingerprints, type PathChange } from './area-fingerprint.js';
+import { lock, openForReading, openForWriting, type ServiceContext } from './context.js';
 import { findContainer, lockSubject } from './find-record.js';
 import { snapshotIds } from './list-snapshots.js';
-import { putBackMounted } from './put-back-mounted.js';
-import { transactionSnapshot } from './settle-transactions.js';
-import { removeSnapshotLocked, restoreLocked } from './snapshot-container.js';
+import { removeUndoneSnapshot, transactionSnapshot, undoTransaction } from './settle-transactions.js';
 
 export interface RollBackOptions {
   readonly name: string;
@@ -48,12 +46,11 @@ function choose(context: ServiceContext, catalog: Catalog, { name, transaction }
   return found;
 }
 
-/**
- * The index that SQLite keeps beside a write-ahead log: it has no data, is made anew by whoever opens the database first, and is
- * written by every reader. rpm's database has one, so a mere `rpm -q` changes it.
- */
-function isRebuilt([path]: PathChange): boolean {
-  return path.endsWith('.sqlite-shm');
+/** A rollback that was cut short, and is finished when the catalog is opened to write. */
+function cutShort(context: ServiceContext, { name, transaction }: RollBackOptions): TransactionRecord | undefined {
+  using opened = openForReading(context);
+  const found = opened.catalog.transactions(name).find(({ state, ended }) => state === 'running' && ended !== null);
+  return transaction === undefined || transaction === found?.id ? found : undefined;
 }
 
 /** Inodes of names show as UTF-8 in messages. */
@@ -70,44 +67,63 @@ function readable(path: string): string {
 export async function rollBack(context: ServiceContext, options: RollBackOptions): Promise<RolledBack> {
   const { paths } = context;
   const { name } = options;
+  const begun = cutShort(context, options);
   using opened = await openForWriting(context);
   const { catalog } = opened;
   findContainer(catalog, name);
   using locks = new HeldLocks();
   locks.hold(await lock(context, { name: `packages-${name}`, what: `the packages of container ${name}`, mode: 'exclusive' }));
   locks.hold(await lockSubject(context, catalog, 'container', name));
+  const result = ({ id, operation, paths: written }: TransactionRecord, changedSince: readonly string[]): RolledBack => ({
+    name, transaction: id, operation, paths: (JSON.parse(written) as PathChange[]).length, changedSince: changedSince.map(readable), dryRun: options.dryRun === true,
+  });
+  // Not the one before it.
+  if (begun !== undefined && catalog.transactions(name).some(({ id, state }) => id === begun.id && state === 'undone')) return result(begun, []);
   const transaction = choose(context, catalog, options);
   const written = JSON.parse(transaction.paths) as PathChange[];
   const now = await fingerprints(context, name);
   const changedSince = written.filter((change) => !isRebuilt(change) && (now.get(change[0]) ?? null) !== change[2]).map(([path]) => path);
-  const result = (): RolledBack => ({
-    name, transaction: transaction.id, operation: transaction.operation, paths: written.length, changedSince: changedSince.map(readable), dryRun: options.dryRun === true,
-  });
-  if (options.dryRun === true) return result();
+  if (options.dryRun === true) return result(transaction, changedSince);
   if (changedSince.length > 0 && options.force !== true) {
     const some = changedSince.slice(0, SHOWN).map(readable).join(', ');
     throw new TemplatefsError('FAILED', `${changedSince.length} paths of transaction ${transaction.id} were changed since by something else: ${some}${changedSince.length > SHOWN ? ', …' : ''}`, {
       hint: `see all with --dry-run --json; undo it all the same with --force, or remove the packages: templatefs remove ${name}`,
     });
   }
-  const snapshot = { container: name, id: transactionSnapshot(transaction.id) };
   const found = await settledEngineState(paths, name);
   const isMounted = found.state === 'mounted' && !existsSync(paths.temporaryMount(name));
   const countOf = (changes: readonly PathChange[]): number => changes.filter((change) => !isRebuilt(change)).length;
-  const others = countOf(changedPaths(await fingerprints(context, `${name}@${snapshot.id}`), now)) - countOf(written);
-  // The journal entry makes a cut harmless: the next command does it again.
-  if (!isMounted && others <= 0) {
-    await restoreLocked(context, catalog, snapshot);
-  } else {
-    const root = isMounted ? { root: found.engine.mountpoint, ids: found.engine.ids } : undefined;
-    if (root === undefined) {
-      throw new TemplatefsError('FAILED', `other paths of ${name} were changed since transaction ${transaction.id}, so only its own can be put back, and that needs a mounted container`, {
-        hint: `templatefs mount ${name}, then: templatefs rollback ${name} ${transaction.id}`,
+  const others = countOf(changedPaths(await fingerprints(context, `${name}@${transactionSnapshot(transaction.id)}`), now)) - countOf(written);
+  if (!isMounted && others > 0) {
+    throw new TemplatefsError('FAILED', `other paths of ${name} were changed since transaction ${transaction.id}, so only its own can be put back, and that needs a mounted container`, {
+      hint: `templatefs mount ${name}, then: templatefs rollback ${name} ${transaction.id}`,
+    });
+  }
+  await undoDone(context, catalog, transaction, now);
+  return result(transaction, changedSince);
+}
+
+/** A cut anywhere leaves the journal's entry, and the next command finishes it. */
+async function undoDone(context: ServiceContext, catalog: Catalog, transaction: TransactionRecord, before: Fingerprints): Promise<void> {
+  const { id, container } = transaction;
+  const journal = catalog.transaction(() => {
+    catalog.setTransaction(id, { state: 'running' });
+    return catalog.beginJournal('change-container', container);
+  });
+  try {
+    await undoTransaction(context, catalog, transaction);
+  } catch (error) {
+    // When some paths have been put back, the next command goes on with it.
+    const now = await fingerprints(context, container).catch(() => undefined);
+    if (now !== undefined && changedPaths(before, now).length === 0) {
+      catalog.transaction(() => {
+        catalog.setTransaction(id, { state: 'done' });
+        catalog.endJournal(journal);
       });
     }
-    await putBackMounted(context, catalog, { ...snapshot, ...root, paths: new Set(written.map(([path]) => path)) });
+    throw error;
   }
-  catalog.setTransaction(transaction.id, { state: 'undone', ended: new Date().toISOString() });
-  await removeSnapshotLocked(context, catalog, snapshot);
-  return result();
+  catalog.setTransaction(id, { state: 'undone', ended: new Date().toISOString() });
+  await removeUndoneSnapshot(context, catalog, container, id);
+  catalog.endJournal(journal);
 }

@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Catalog } from '../catalog/catalog.js';
 import { HeldLocks } from '../catalog/lock.js';
@@ -155,7 +155,8 @@ export async function restoreLocked(context: ServiceContext, catalog: Catalog, {
     const draft = draftArea(paths, entry);
     ({ entries } = await copyArea(paths, `${container}@${id}`, draft, signal));
     // No inode number is given to another file, whoever remembers it.
-    if (existsSync(join(paths.privateArea(container), 'inos'))) copyFileSync(join(paths.privateArea(container), 'inos'), join(draft, 'inos'));
+    const inos = join(paths.privateArea(container), 'inos');
+    if (existsSync(inos)) writeFileDurably(join(draft, 'inos'), readFileSync(inos, 'latin1'));
     writeFileDurably(join(draft, 'container'), formatContainerFile(restoredSettings(now, then)));
     signal?.throwIfAborted();
     await exchangeFolders(draft, paths.privateArea(container));

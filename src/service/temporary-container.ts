@@ -2,11 +2,17 @@ import { randomBytes } from 'node:crypto';
 import { processStart } from '../catalog/process-identity.js';
 import { TemplatefsError } from '../core/errors.js';
 import { openForReading, type ServiceContext } from './context.js';
-import { createContainer } from './create-container.js';
+import { createUnfinished } from './create-container.js';
 import { destroyContainer } from './destroy-container.js';
+import { endUnfinished } from './unfinished-container.js';
 
 /** A container that a command makes for itself: `temporary-PID-START-RANDOM`. Making one costs some milliseconds. */
 const NAME = /^temporary-([0-9]+)-([0-9]+)-[0-9a-f]+$/;
+
+/** Whether it is one, which may be gone the next moment: no command that is about all containers means it. */
+export function isTemporary(name: string): boolean {
+  return NAME.test(name);
+}
 
 async function removeStale(context: ServiceContext): Promise<void> {
   const names = (() => {
@@ -38,10 +44,11 @@ export async function destroyTemporary({ paths }: ServiceContext, name: string):
 export async function withTemporaryContainer<Result>(context: ServiceContext, template: string, work: (name: string) => Promise<Result>): Promise<Result> {
   await removeStale(context);
   const name = temporaryName();
-  await createContainer(context, { name, template });
+  const { journal } = await createUnfinished(context, { name, template });
   try {
     return await work(name);
   } finally {
     await destroyTemporary(context, name);
+    await endUnfinished(context, journal);
   }
 }

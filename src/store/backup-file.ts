@@ -1,9 +1,8 @@
 import { createHash, type Hash } from 'node:crypto';
-import { closeSync, createReadStream, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { closeSync, createReadStream, openSync, rmSync, writeSync } from 'node:fs';
 import { TemplatefsError, diskError } from '../core/errors.js';
 import { ByteSource } from './byte-source.js';
-import { syncFolder } from './write-file-durably.js';
+import { beginDraft, publishDraft } from './draft-file.js';
 
 /*
  * The outer form of a backup: docs/formats/backup.md. Sections of pieces, so that it can be written and read as a stream, and a
@@ -31,7 +30,7 @@ export class BackupWriter {
   /** @throws FAILED */
   constructor(path: string) {
     this.#path = path;
-    this.#draft = `${path}.tmp-${process.pid}`;
+    this.#draft = beginDraft(path);
     try {
       this.#fd = openSync(this.#draft, 'wx', 0o600);
     } catch (cause) {
@@ -70,10 +69,8 @@ export class BackupWriter {
 
   finish(): void {
     this.#put(this.#sum.digest());
-    fsyncSync(this.#fd);
     closeSync(this.#fd);
-    renameSync(this.#draft, this.#path);
-    syncFolder(dirname(this.#path));
+    publishDraft(this.#draft, this.#path);
   }
 
   abandon(): void {

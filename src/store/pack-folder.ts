@@ -18,6 +18,8 @@ const TAR_ARGUMENTS = [
   '--no-acls',
   '--no-selinux',
   '--sparse',
+  // The later forms put the number of tar's process into the archive.
+  '--sparse-version=0.0',
   '--numeric-owner',
   '--sort=name',
   '--warning=no-file-ignored',

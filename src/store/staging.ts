@@ -16,11 +16,12 @@ export function stagingPath(paths: StorePaths, what: 'objects' | 'tree' | 'sums'
   return join(paths.staging, `${what}-${process.pid}-${start}-${randomBytes(6).toString('hex')}`);
 }
 
-/** Makes a folder of one's own below staging. @throws NO_SPACE, STORE_NOT_WRITABLE, IO_ERROR */
+/** Makes a folder of one's own below staging, and removes what killed commands left there. @throws NO_SPACE, STORE_NOT_WRITABLE, IO_ERROR */
 export async function createStagingFolder(paths: StorePaths): Promise<string> {
   const folder = stagingPath(paths, 'objects');
   try {
     ensureStaging(paths);
+    await removeStaleStaging(paths);
     await mkdir(folder, { mode: 0o700 });
     for (let part = 0; part < STAGING_PARTS; part += 1) await mkdir(join(folder, String(part)));
   } catch (error) {

@@ -2,12 +2,10 @@ import type { ChildProcess } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import Database from 'better-sqlite3';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { expectNothingHalfDone, runKilled } from '../support/killed-commands.js';
 import { buildRoot, packTar } from '../support/roots.js';
-import type { Ended } from '../support/run-program.js';
 import { useScratch } from '../support/scratch.js';
-import type { TestStore } from '../support/test-store.js';
 
 /** How often each command is killed. */
 const ROUNDS = 15;
@@ -19,28 +17,6 @@ beforeAll(async () => {
   archive = await packTar(await buildRoot(scratch.path('template')), scratch.path('root.tar'));
 });
 
-/** Runs a command and kills it at a random time that spreads over its whole run. */
-async function killed(store: TestStore, args: readonly string[], runMs: number, signal: NodeJS.Signals = 'SIGKILL'): Promise<Ended> {
-  return store.run(args, {
-    onStart: (child) => {
-      const timer = setTimeout(() => child.kill(signal), 60 + Math.random() * runMs);
-      child.once('exit', () => {
-        clearTimeout(timer);
-      });
-    },
-  });
-}
-
-/** After a command that writes has run, nothing half done is left. */
-async function expectNothingHalfDone(store: TestStore, containers: readonly string[]): Promise<void> {
-  expect(readdirSync(join(store.path, 'private')).sort()).toEqual([...containers].sort());
-  expect(((await store.json('list')) as { name: string }[]).map(({ name }) => name).sort()).toEqual([...containers].sort());
-  const database = new Database(join(store.path, 'catalog.sqlite'), { readonly: true });
-  expect(database.prepare('SELECT * FROM journal').all()).toEqual([]);
-  database.close();
-  await store.expectSound();
-}
-
 describe('a command that is killed leaves nothing that the next one does not mend', () => {
   test.each(['SIGKILL', 'SIGTERM'] as const)('create and destroy, by %s', { timeout: 240_000 }, async (signal) => {
     const store = scratch.makeStore();
@@ -48,7 +24,7 @@ describe('a command that is killed leaves nothing that the next one does not men
     const there = new Set<string>();
     for (let round = 0; round < ROUNDS; round += 1) {
       const name = `c${round}`;
-      const made = await killed(store, ['create', name, '--ostemplate', 't'], 150, signal);
+      const made = await runKilled(store, ['create', name, '--ostemplate', 't'], 150, signal);
       if (signal === 'SIGTERM') expect([0, 130, null], made.stderr).toContain(made.status);
       const names = ((await store.json('list')) as { name: string }[]).map((container) => container.name);
       // One that said it was made is there; one that was killed is there or not.
@@ -59,7 +35,7 @@ describe('a command that is killed leaves nothing that the next one does not men
       if (again.status === 1) expect(again.stderr).toMatch(/there is a container/);
       there.add(name);
       if (round % 2 === 0) {
-        await killed(store, ['destroy', name], 150, signal);
+        await runKilled(store, ['destroy', name], 150, signal);
         const rest = await store.run(['destroy', name]);
         expect([0, 10], rest.stderr).toContain(rest.status);
         there.delete(name);
@@ -89,13 +65,13 @@ describe('a command that is killed leaves nothing that the next one does not men
     const clones = new Set<string>();
     for (let round = 0; round < ROUNDS / 3; round += 1) {
       const wanted = is === 'first' ? 'second' : 'first';
-      const restored = await killed(store, ['restore', 'c1', wanted], 200, signal);
+      const restored = await runKilled(store, ['restore', 'c1', wanted], 200, signal);
       const found = await which();
       expect(restored.status === 0 ? [wanted] : ['first', 'second']).toContain(found);
       is = found;
-      const taken = await killed(store, ['snapshot', 'c1', '--name', `s${round}`], 200, signal);
-      const cloned = await killed(store, ['clone', 'c1@first', `k${round}`], 200, signal);
-      await killed(store, ['snapshot', 'remove', 'c1', `s${round - 1}`], 200, signal);
+      const taken = await runKilled(store, ['snapshot', 'c1', '--name', `s${round}`], 200, signal);
+      const cloned = await runKilled(store, ['clone', 'c1@first', `k${round}`], 200, signal);
+      await runKilled(store, ['snapshot', 'remove', 'c1', `s${round - 1}`], 200, signal);
       const ids = ((await store.json('snapshot', 'list', 'c1')) as { id: string }[]).map(({ id }) => id);
       expect(ids).toEqual(expect.arrayContaining(['first', 'second', ...(taken.status === 0 ? [`s${round}`] : [])]));
       if (cloned.status === 0) clones.add(`k${round}`);
@@ -107,7 +83,7 @@ describe('a command that is killed leaves nothing that the next one does not men
     expect(readdirSync(join(store.path, 'private')).sort()).toEqual(['.snapshots', ...there].sort());
     expect(readdirSync(join(store.path, 'private/.snapshots/c1')).filter((name) => name.startsWith('.'))).toEqual([]);
     await store.expectSound();
-    await killed(store, ['destroy', 'c1'], 200, signal);
+    await runKilled(store, ['destroy', 'c1'], 200, signal);
     await store.run(['destroy', 'c1']);
     for (const name of there.filter((other) => other !== 'c1')) await store.ok('destroy', name);
     rmdirSync(join(store.path, 'private/.snapshots'));
@@ -116,7 +92,7 @@ describe('a command that is killed leaves nothing that the next one does not men
 
   test('template import', { timeout: 240_000 }, async () => {
     const store = scratch.makeStore();
-    for (let round = 0; round < ROUNDS; round += 1) await killed(store, ['template', 'import', 't', archive], 700);
+    for (let round = 0; round < ROUNDS; round += 1) await runKilled(store, ['template', 'import', 't', archive], 700);
     const last = await store.run(['template', 'import', 't', archive]);
     expect([0, 1], last.stderr).toContain(last.status);
     if (last.status === 1) expect(last.stderr).toMatch(/there is a template/);
@@ -133,7 +109,7 @@ describe('a command that is killed leaves nothing that the next one does not men
     const store = scratch.makeStore();
     let interrupted = 0;
     for (let round = 0; round < 6; round += 1) {
-      const ended = await killed(store, ['template', 'import', `t${round}`, archive, '--json'], 500, 'SIGINT');
+      const ended = await runKilled(store, ['template', 'import', `t${round}`, archive, '--json'], 500, 'SIGINT');
       if (ended.status === 130) {
         interrupted += 1;
         expect(JSON.parse(ended.stderr.trim().split('\n').at(-1) ?? '')).toMatchObject({ error: { code: 'INTERRUPTED' } });
@@ -148,11 +124,11 @@ describe('a command that is killed leaves nothing that the next one does not men
     const store = scratch.makeStore();
     await store.make(archive, 'c1');
     for (let round = 0; round < ROUNDS; round += 1) {
-      await killed(store, ['mount', 'c1'], 150, signal);
+      await runKilled(store, ['mount', 'c1'], 150, signal);
       const root = await store.mount('c1', '--wait', '10');
       expect(readdirSync(root)).toContain('bin');
       expect(scratch.mounts().filter(({ mountpoint }) => mountpoint === root)).toHaveLength(1);
-      await killed(store, ['umount', 'c1'], 150, signal);
+      await runKilled(store, ['umount', 'c1'], 150, signal);
       await store.ok('umount', 'c1', '--wait', '10');
       expect(scratch.mounts().filter(({ mountpoint }) => mountpoint === root)).toEqual([]);
     }

@@ -7,6 +7,7 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, expect, test } from 'vitest';
+import { makeMiniDebian, type MiniDebian } from '../support/mini-debian.js';
 import { buildRoot, packTar } from '../support/roots.js';
 import type { Ended } from '../support/run-program.js';
 import { useScratch } from '../support/scratch.js';
@@ -16,6 +17,10 @@ const PARALLEL = 20;
 const SECONDS = Number(process.env['TEMPLATEFS_CONCURRENT_SECONDS'] ?? 0);
 const CONTAINERS = ['c0', 'c1', 'c2', 'c3', 'c4', 'c5'];
 const TEMPLATES = ['t1', 't2'];
+/** In these packages are changed; they have another template. */
+const WITH_PACKAGES = ['p0', 'p1', 'p2'];
+/** Made with an app, or not at all. */
+const WITH_APP = 'a0';
 /** A command that others keep from its lock for so long says BUSY. */
 const WAIT_S = 20;
 /** So many of the commands are killed, at any time of this. */
@@ -40,8 +45,36 @@ function pick<T>(all: readonly T[]): T {
   return one;
 }
 
+interface Command {
+  readonly args: readonly string[];
+  /** Where packages come from. */
+  readonly repository?: 'old' | 'new';
+}
+
 /** Commands, each as often as its share of the list. */
-function drawCommand(): string[] {
+function drawCommand(template: string): Command {
+  return Math.random() < 0.25 ? drawChange(template) : { args: drawOther() };
+}
+
+function drawChange(template: string): Command {
+  const ct = pick(WITH_PACKAGES);
+  return pick<Command>([
+    { args: ['install', ct, 'tool'], repository: 'old' },
+    { args: ['install', ct, 'tool', '--no-replay'], repository: 'old' },
+    { args: ['install', WITH_PACKAGES.join(','), 'tool'], repository: 'old' },
+    { args: ['update', ct], repository: 'new' },
+    { args: ['remove', ct, 'tool'], repository: 'old' },
+    { args: ['rollback', ct] },
+    { args: ['link', ct] },
+    { args: ['mount', ct] },
+    { args: ['umount', ct, '--force'] },
+    { args: ['snapshot', ct] },
+    { args: ['create', WITH_APP, '--ostemplate', template, '--apptemplate', 'tool'], repository: 'old' },
+    { args: ['destroy', WITH_APP, '--force'] },
+  ]);
+}
+
+function drawOther(): string[] {
   const ct = pick(CONTAINERS);
   const template = pick(TEMPLATES);
   const all = [
@@ -85,10 +118,11 @@ interface Run {
 class Running {
   readonly killed = new Set<ChildProcess>();
 
-  async run(store: TestStore, args: readonly string[]): Promise<Run> {
+  async run(store: TestStore, { args, repository }: Command, distribution: MiniDebian): Promise<Run> {
     let own: ChildProcess | undefined;
     const ended = await store.run(['--json', '--wait', String(WAIT_S), ...args], {
       timeoutMs: HANG_MS,
+      env: distribution.environment(repository ?? 'old'),
       onStart: (child) => {
         own = child;
         if (Math.random() > KILLED_SHARE) return;
@@ -147,6 +181,8 @@ const RIGHT_CODES = new Set([
   'BUSY', 'CONTAINER_EXISTS', 'CONTAINER_NOT_FOUND', 'CONTAINER_MOUNTED', 'TEMPLATE_EXISTS', 'TEMPLATE_NOT_FOUND', 'TEMPLATE_IN_USE',
   'ENGINE_FAILED', 'FUSE_UNAVAILABLE', 'PARTIAL',
 ]);
+/** apt and dpkg whose root dies under them fail in their own words. */
+const RIGHT_CODES_OF_CHANGES = new Set([...RIGHT_CODES, 'PACKAGE_MANAGER_FAILED']);
 
 function expectRightAnswer({ args, ended, killed }: Run): void {
   if (killed) return;
@@ -160,6 +196,11 @@ function expectRightAnswer({ args, ended, killed }: Run): void {
     expect(kept, said).not.toEqual([]);
     return;
   }
+  if (args[0] === 'install' && ended.status === 3) {
+    const { failed } = JSON.parse(ended.stdout) as { failed: { code: string }[] };
+    for (const { code } of failed) expect(RIGHT_CODES_OF_CHANGES, said).toContain(code);
+    return;
+  }
   if (args[0] === 'link' && ended.status === 3) {
     // Containers that others work on are named, and left alone.
     const { failed } = JSON.parse(ended.stdout) as { failed: { container: string; reason: string }[] };
@@ -169,14 +210,32 @@ function expectRightAnswer({ args, ended, killed }: Run): void {
   const last = ended.stderr.trim().split('\n').at(-1) ?? '';
   expect(last, said).toMatch(/^\{"error"/);
   const { error } = JSON.parse(last) as { error: { code: string; message: string } };
-  expect(RIGHT_CODES, said).toContain(error.code);
+  if (args[0] === 'rollback' && error.code === 'FAILED') {
+    expect(error.message, said).toMatch(/has no transaction to undo|is kept no more|were changed since|could not be undone yet/);
+    return;
+  }
+  expect(['install', 'update', 'remove', 'rollback', 'create'].includes(args[0] ?? '') ? RIGHT_CODES_OF_CHANGES : RIGHT_CODES, said).toContain(error.code);
 }
+
+/** Each has the packages wholly in one version or not at all, and its package manager agrees. */
+async function expectWholePackages(store: TestStore): Promise<void> {
+  // What looks only does not put right what was cut short.
+  await store.ok('--wait', '60', 'umount', 'p0', '--force');
+  const names = ((await store.json('list')) as { name: string }[]).map(({ name }) => name);
+  for (const name of names.filter((one) => one === WITH_APP || WITH_PACKAGES.includes(one))) {
+    const found = await store.ok('--wait', '60', 'exec', name, '--no-network', '--', 'sh', '-c', LOOK);
+    expect(name === WITH_APP ? WHOLE.slice(1, 2) : WHOLE, `${name}: ${found}`).toContain(found);
+  }
+}
+
+const LOOK = "dpkg --audit; dpkg --verify; dpkg-query -W -f '${Package} ${Version} ${db:Status-Status}\\n' | grep -v -e mini-base -e config-files; ls /usr/share/tool 2>/dev/null | wc -l; tool 2>/dev/null; ls /usr/sbin/policy-rc.d 2>/dev/null; :";
+const WHOLE = ['0', ...['1.0', '2.0'].map((version) => `tool ${version} installed\ntool-data ${version} installed\n65\ntool ${version}`)];
 
 /** One more command for each thing clears away what the killed ones left; then nothing of them is there. */
 async function expectTidy(store: TestStore): Promise<void> {
   const names = ((await store.json('list')) as { name: string }[]).map(({ name }) => name);
   for (const name of names) await store.ok('--wait', '60', 'umount', name, '--force');
-  for (const name of CONTAINERS.filter((one) => !names.includes(one))) {
+  for (const name of [...CONTAINERS, WITH_APP].filter((one) => !names.includes(one))) {
     await store.ok('--wait', '60', 'create', name, '--ostemplate', 't');
     await store.ok('--wait', '60', 'destroy', name);
   }
@@ -194,14 +253,14 @@ async function expectTidy(store: TestStore): Promise<void> {
   while (left().length > 0 && performance.now() < deadline) await sleep(50);
   expect(left()).toEqual([]);
   expect(readdirSync(join(store.path, 'staging'))).toEqual([]);
-  expect(readdirSync(join(store.path, 'private')).sort()).toEqual([...names].sort());
+  expect(readdirSync(join(store.path, 'private')).filter((name) => name !== '.snapshots').sort()).toEqual([...names].sort());
   const run = join(store.path, 'run');
   const engines = readdirSync(run).filter((name) => !name.startsWith('.'));
   expect(engines.filter((name) => !names.includes(name))).toEqual([]);
   expect(engines.flatMap((name) => readdirSync(join(run, name)).filter((file) => file !== 'log').map((file) => `${name}/${file}`))).toEqual([]);
 }
 
-async function oneRound(store: TestStore, kills: Kills): Promise<number> {
+async function oneRound(store: TestStore, distribution: MiniDebian, kills: Kills): Promise<number> {
   const running = new Running();
   let over = false;
   const killer = killEngines(store, kills, () => over);
@@ -211,7 +270,7 @@ async function oneRound(store: TestStore, kills: Kills): Promise<number> {
     await Promise.all(
       Array.from({ length: PARALLEL }, async () => {
         for (let i = 0; i < 2; i += 1) {
-          expectRightAnswer(await running.run(store, drawCommand()));
+          expectRightAnswer(await running.run(store, drawCommand(distribution.template), distribution));
           count += 1;
         }
       }),
@@ -221,6 +280,7 @@ async function oneRound(store: TestStore, kills: Kills): Promise<number> {
     await killer;
   }
   kills.commands += running.killed.size;
+  await expectWholePackages(store);
   await expectTidy(store);
   const after = store.sharedFiles();
   for (const [path, content] of before) expect(after.get(path) ?? content, path).toBe(content);
@@ -230,13 +290,15 @@ async function oneRound(store: TestStore, kills: Kills): Promise<number> {
 test('twenty commands at once, and kills: the next commands find a whole store and leave it tidy', { timeout: (SECONDS + 300) * 1000 }, async () => {
   const store = scratch.makeStore();
   await store.make(archive, 'c0', 'c1');
+  const distribution = await makeMiniDebian(scratch, store);
+  for (const name of WITH_PACKAGES) await store.ok('create', name, '--ostemplate', distribution.template);
   hasGc = /^  gc\b/m.test(await store.ok('--help'));
   const kills: Kills = { commands: 0, engines: 0 };
   let rounds = 0;
   let commands = 0;
   const end = performance.now() + SECONDS * 1000;
   do {
-    commands += await oneRound(store, kills);
+    commands += await oneRound(store, distribution, kills);
     rounds += 1;
   } while (performance.now() < end);
   expect(kills.commands + kills.engines).toBeGreaterThan(0);

@@ -25,6 +25,8 @@ interface Changed {
   readonly packages: readonly { name: string; action: string; from: string | null; to: string | null }[];
   readonly addedBytes: number;
   readonly linkedBytes: number;
+  readonly paths: readonly { path: string; letter: string; package: string; configuration: boolean }[] | null;
+  readonly scripts: readonly string[];
 }
 
 /** @param template a Debian template of the store */
@@ -88,16 +90,31 @@ export function installerCases(scratch: Scratch, store: TestStore, template: str
       await store.ok('create', 'i2', '--ostemplate', template);
     }, 2 * MINUTES);
 
-    test('a dry run names packages and changes nothing', async () => {
+    /** What was said before has come true; scripts may have changed more. */
+    const expectSaid = async (container: string, { paths }: Changed, letterOf: (letter: string) => string | undefined = (letter) => letter): Promise<void> => {
+      const diff = new Map(((await store.json('diff', container)) as { path: string; letter: string }[]).map(({ path, letter }) => [path, letter]));
+      expect(paths).not.toBeNull();
+      for (const { path, letter } of paths ?? []) expect(diff.get(path), path).toBe(letterOf(letter));
+    };
+    let said: Changed;
+
+    test('a dry run names packages and paths, and changes nothing', async () => {
       const plan = await ok('install', 'i1', 'tool', '--dry-run');
       expect(plan.packages.map(({ name, action, to }) => `${action} ${name} ${to ?? ''}`).sort()).toEqual(['install tool 1.0', 'install tool-data 1.0']);
       expect(plan.transaction).toBeNull();
+      expect(plan.paths).toContainEqual({ path: '/usr/bin/tool', letter: 'A', package: 'tool', configuration: false });
+      expect(plan.paths).toContainEqual({ path: '/etc/tool.conf', letter: 'A', package: 'tool', configuration: true });
+      expect(plan.paths?.map(({ path }) => path)).not.toContain('/usr/bin');
+      expect(plan.scripts).toEqual(['tool']);
+      said = plan;
+      expect((await ok('install', 'i1', 'tool', '--dry-run', '--no-paths')).paths).toBeNull();
       expect(await exec('i1', 'command -v tool')).toBe('');
     });
 
     test('an app template comes into a stopped container, with hooks', async () => {
       const done = await ok('install', 'i1', 'tool');
       expect(done.packages).toHaveLength(2);
+      await expectSaid('i1', said);
       expect(done.addedBytes).toBeGreaterThan(60 * 1000);
       expect(await exec('i1', 'tool; cat /var/hook')).toBe(`tool 1.0\ni1 ${template}-tool hello there`);
       expect(readFileSync(join(definitions, 'hook-was-here'), 'utf8')).toBe('i1 i1 root\n');
@@ -139,6 +156,9 @@ export function installerCases(scratch: Scratch, store: TestStore, template: str
 
     test('update brings what is newer, keeps changed configuration, and can be rolled back', async () => {
       await exec('i1', 'echo mine >> /etc/tool.conf');
+      const plan = await ok('update', 'i1', '--dry-run');
+      expect(new Set(plan.paths?.map(({ letter }) => letter))).toEqual(new Set(['C']));
+      expect(plan.paths).toHaveLength(62);
       const done = await ok('update', 'i1');
       expect(done.packages.map(({ name, from, to }) => `${name} ${from ?? ''} ${to ?? ''}`).sort()).toEqual(['tool 1.0 2.0', 'tool-data 1.0 2.0']);
       expect(await exec('i1', 'tool; cat /etc/tool.conf; cut -c1-3 /usr/share/tool/7')).toBe('tool 2.0\nversion 1.0\nmine\n2.0');
@@ -163,7 +183,12 @@ export function installerCases(scratch: Scratch, store: TestStore, template: str
       const refused = await run('remove', 'i1', 'tool');
       expect(refused.status, refused.stderr).toBe(14);
       expect(refused.stderr).toContain('needs-tool');
+      said = await ok('remove', 'i1', 'tool', '--with-dependants', '--dry-run');
+      expect(said.paths?.map(({ letter, path }) => `${letter} ${path}`)).toContain('D /usr/bin/tool');
+      // As apt removes it, its configuration stays.
+      expect(said.paths?.map(({ path }) => path)).not.toContain('/etc/tool.conf');
       await ok('remove', 'i1', 'tool', '--with-dependants');
+      await expectSaid('i1', said, () => undefined);
       expect(await exec('i1', 'command -v tool; ls /usr/share/tool /etc/tool.key 2>/dev/null')).toBe('');
       expect(((await store.json('info', 'i1')) as { apptemplates: string[] }).apptemplates).toEqual([]);
     });
@@ -248,7 +273,7 @@ export function installerCases(scratch: Scratch, store: TestStore, template: str
     test(`killed at any point it is as before or as after (${KILLS} kills)`, { timeout: (2 + KILLS) * MINUTES }, async () => {
       await store.ok('create', 'k1', '--ostemplate', template);
       const state = async (): Promise<string> => exec('k1', "dpkg-query -W -f '${Package} ${Version} ${Status}\\n' tool tool-data 2>/dev/null; tool; ls /usr/share/tool 2>/dev/null | wc -l; dpkg --audit; dpkg --verify");
-      await killOperations({ store, container: 'k1', env, operations: [['install', 'k1', 'tool'], ['remove', 'k1', 'tool']], kills: KILLS, state });
+      await killOperations({ store, container: 'k1', env, operations: [['install', 'k1', 'tool'], ['remove', 'k1', 'tool']], kills: KILLS, ways: ['stopped', 'mounted'], state });
       await store.ok('destroy', 'k1');
     });
 
@@ -280,6 +305,20 @@ export function installerCases(scratch: Scratch, store: TestStore, template: str
       expect(((await store.json('info', 'w1')) as { apptemplates: string[] }).apptemplates).toEqual([`${template}-tool`]);
       expect(await exec('w1', 'tool')).toBe('tool 1.0');
       expect((await store.json('list') as { name: string }[]).filter(({ name }) => name.startsWith('temporary-'))).toEqual([]);
+    });
+
+    test('a template is brought up to date; containers keep theirs', async () => {
+      const update = async (...more: string[]): Promise<{ updated: boolean; version: number; outdated: { name: string }[] }> =>
+        (await ok('template', 'update', 'with-tool', ...more)) as unknown as { updated: boolean; version: number; outdated: { name: string }[] };
+      expect(await update()).toMatchObject({ updated: false, version: 1, outdated: [] });
+      await publish(deb('tool', '2.0'), deb('tool-data', '2.0'));
+      expect((await update('--dry-run')).outdated.map(({ name }) => name).sort()).toEqual(['tool', 'tool-data']);
+      expect(await update()).toMatchObject({ updated: true, version: 2 });
+      await ok('create', 'w3', '--ostemplate', 'with-tool');
+      expect([await exec('w1', 'tool'), await exec('w3', 'tool')]).toEqual(['tool 1.0', 'tool 2.0']);
+      expect((await run('template', 'update', 'no-such-template')).status).toBe(10);
+      await store.ok('destroy', 'w3');
+      await publish(deb('tool', '1.0'), deb('tool-data', '1.0'));
     });
 
     test('real PHP from the real mirror', async () => {

@@ -21,9 +21,12 @@ import sys
 import tempfile
 import time
 
-import failing_calls
-import full_roots
-import full_volumes
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), '../support'))
+
+# pylint: disable=wrong-import-position
+import failing_calls  # noqa: E402
+import full_roots  # noqa: E402
+import full_volumes  # noqa: E402
 
 PARTS = ('calls', 'volumes', 'roots')
 

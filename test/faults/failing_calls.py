@@ -14,6 +14,9 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from copy_commands import copy_commands, make_image
+from package_commands import PackageCommand, package_commands
+from package_stories import build_distribution, ends_of, fill
 from stores import CLI, WAIT_S, Fault, Store, check_error, error_of
 
 CALLS = ('fsync', 'fdatasync', 'syncfs', 'rename', 'renameat2', 'link', 'unlink', 'unlinkat', 'mkdir', 'mkdirat', 'pwrite64', 'ftruncate', 'flock', 'mount')
@@ -21,18 +24,26 @@ ERRORS = ('EIO', 'ENOSPC')
 PARTIAL = 3  # docs/cli.md
 # Of the engine that link starts: what makes a link of a file.
 OF_MERGING = ('setxattr', 'lsetxattr', 'fsetxattr', 'fallocate', 'utimensat')
+REPEAT_OF_PACKAGES = 1  # they are long
 # A call that is tried again and again, and others after it: no command has so many.
 MOST = 400
+
+
+class Command:
+    """`before`: commands, or functions to be called. `again`: codes that say that it was done before."""
+
+    def __init__(self, arguments, done, before=(), again=()):
+        self.arguments, self.done, self.before, self.again = arguments, done, list(before), list(again)
 
 
 class Stores(Store):
     """A store for each case, copied from one that is made once."""
 
-    def __init__(self, base, worker=0, pattern=None):
+    def __init__(self, base, worker=0):
         super().__init__(f'{base}/store{worker}')
-        self.base, self.trace = base, f'{base}/trace{worker}'
+        self.base, self.trace, self.target = base, f'{base}/trace{worker}', f'{base}/target{worker}'
         self.said = ''  # the document of the command whose calls fail
-        self.pattern = pattern or f'{base}/pattern'
+        self.pattern, self.package_pattern = f'{base}/pattern', f'{base}/package-pattern'
 
     def make(self):
         source = f'{self.base}/source'
@@ -48,7 +59,20 @@ class Stores(Store):
             f.write('more')
         with tarfile.open(f'{self.base}/source.tar', 'w') as tar:
             tar.add(source, arcname='.')
+        make_image(self, self.base)
         os.rename(self.path, self.pattern)
+
+    def make_packages(self):
+        """@returns what the containers look like"""
+        distribution = f'{self.base}/distribution'
+        build_distribution(distribution)
+
+        def cli(*arguments, environment=None):
+            self.environment = environment or {}
+            return self.ok(*arguments)
+        states = fill(cli, distribution)
+        os.rename(self.path, self.package_pattern)
+        return states
 
     def write_copies(self):
         """Both containers write the same, and what the template has."""
@@ -77,10 +101,12 @@ class Stores(Store):
         found = self.ok('link', '--all', '--dry-run')
         return found['adoptedFiles'] + found['mergedFiles'] == 0
 
-    def fresh(self):
+    def fresh(self, with_packages=False):
         self.end()
-        shutil.rmtree(self.path, ignore_errors=True)
-        subprocess.run(['cp', '-a', self.pattern, self.path], check=True)
+        for folder in (self.path, self.target):
+            shutil.rmtree(folder, ignore_errors=True)
+        os.mkdir(self.target)
+        subprocess.run(['cp', '-a', self.package_pattern if with_packages else self.pattern, self.path], check=True)
 
 
 def copies():
@@ -88,38 +114,46 @@ def copies():
 
 
 def commands(stores):
-    """name → arguments, commands before, codes that say that it was done before, and whether it is done now"""
     tar, folder = f'{stores.base}/source.tar', f'{stores.base}/source'
     mounted = [('mount', 'c')]
     has_new = lambda: 'new' in stores.names('template', 'list')
+    version = lambda: next(one['version'] for one in stores.ok('template', 'list') if one['name'] == 'base')
     return {
-        'import-tar': (['template', 'import', 'new', tar], [], ['TEMPLATE_EXISTS'], has_new),
-        'import-folder': (['template', 'import', 'new', folder], [], ['TEMPLATE_EXISTS'], has_new),
-        'template-remove': (['template', 'remove', 'new'], [('template', 'import', 'new', tar)], ['TEMPLATE_NOT_FOUND'], lambda: not has_new()),
-        'create': (['create', 'new', '--ostemplate', 'base'], [], ['CONTAINER_EXISTS'], lambda: 'new' in stores.names('list')),
-        'mount': (['mount', 'c'], [], [], lambda: os.path.ismount(stores.root())),
-        'umount': (['umount', 'c'], mounted, [], lambda: not os.path.ismount(stores.root())),
-        'quota': (['quota', 'c', '--size', '50M'], [], [], lambda: stores.ok('quota', 'c')['sizeBytes'] == 50 << 20),
-        'quota-mounted': (['quota', 'c', '--inodes', '1000'], mounted, [], lambda: stores.ok('quota', 'c')['inodes'] == 1000),
-        'exec': (['exec', 'c', '--', '/nothing'], [], ['FAILED'], lambda: True),
-        'destroy': (['destroy', 'c'], [], ['CONTAINER_NOT_FOUND'], lambda: 'c' not in stores.names('list')),
-        'gc': (['gc'], [('template', 'import', 'new', tar), ('template', 'remove', 'new')], [], lambda: stores.ok('gc', '--dry-run')['objects'] == 0),
-        'rebuild': (['catalog', 'rebuild'], [], [], lambda: stores.names('list') == ['c', 'other']),
-        'link': (['link', '--all'], [], [], stores.is_linked),
-        'link-mounted': (['link', '--all'], mounted, [], stores.is_linked),
-        'verify': (['verify'], [], [], lambda: True),
-        'repair': (['verify', '--repair'], [], [], lambda: True),
-        'engine-upgrade': (['engine', 'upgrade', 'c'], mounted, [], lambda: True),
+        'import-tar': Command(['template', 'import', 'new', tar], has_new, again=['TEMPLATE_EXISTS']),
+        'import-folder': Command(['template', 'import', 'new', folder], has_new, again=['TEMPLATE_EXISTS']),
+        'refresh': Command(['template', 'import', '--refresh', 'base', tar], lambda: version() >= 2),
+        'template-remove': Command(['template', 'remove', 'new'], lambda: not has_new(), before=[('template', 'import', 'new', tar)], again=['TEMPLATE_NOT_FOUND']),
+        'create': Command(['create', 'new', '--ostemplate', 'base'], lambda: 'new' in stores.names('list'), again=['CONTAINER_EXISTS']),
+        'mount': Command(['mount', 'c'], lambda: os.path.ismount(stores.root())),
+        'umount': Command(['umount', 'c'], lambda: not os.path.ismount(stores.root()), before=mounted),
+        'quota': Command(['quota', 'c', '--size', '50M'], lambda: stores.ok('quota', 'c')['sizeBytes'] == 50 << 20),
+        'quota-mounted': Command(['quota', 'c', '--inodes', '1000'], lambda: stores.ok('quota', 'c')['inodes'] == 1000, before=mounted),
+        'exec': Command(['exec', 'c', '--', '/nothing'], lambda: True, again=['FAILED']),
+        'destroy': Command(['destroy', 'c'], lambda: 'c' not in stores.names('list'), again=['CONTAINER_NOT_FOUND']),
+        'gc': Command(['gc'], lambda: stores.ok('gc', '--dry-run')['objects'] == 0, before=[('template', 'import', 'new', tar), ('template', 'remove', 'new')]),
+        'rebuild': Command(['catalog', 'rebuild'], lambda: stores.names('list') == ['c', 'other']),
+        'link': Command(['link', '--all'], stores.is_linked),
+        'link-mounted': Command(['link', '--all'], stores.is_linked, before=mounted),
+        'verify': Command(['verify'], lambda: True),
+        'repair': Command(['verify', '--repair'], lambda: True),
+        'engine-upgrade': Command(['engine', 'upgrade', 'c'], lambda: True, before=mounted),
+        **copy_commands(stores, stores.base, stores.target),
+        **package_commands(stores, f'{stores.base}/distribution'),
     }
+
+
+def prepare(stores, command):
+    with_packages = isinstance(command, PackageCommand)
+    stores.fresh(with_packages)
+    stores.environment = command.environment if with_packages else {}
+    stores.do(command.before)
 
 
 def traced(stores, name, *strace):
     """Runs a command on a fresh store under strace. @returns status, its stderr and the lines of the trace"""
-    stores.fresh()
-    arguments, before, _allowed, _done = commands(stores)[name]
-    for earlier in before:
-        stores.ok(*earlier)
-    return run_under_strace(stores, arguments, strace)
+    command = commands(stores)[name]
+    prepare(stores, command)
+    return run_under_strace(stores, command.arguments, strace)
 
 
 def run_under_strace(stores, arguments, strace):
@@ -130,7 +164,7 @@ def run_under_strace(stores, arguments, strace):
     # -I2: it can be ended, which else it cannot with -o.
     command = ['strace', '-f', '-I2', '--quiet=attach,personality,thread-execve', '-y', '-o', stores.trace, *strace, CLI, '--json', '--store', stores.path, *arguments]
     with tempfile.TemporaryFile('w+') as err, tempfile.TemporaryFile('w+') as out:
-        tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+        tracer = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=stores.variables())
         until = time.monotonic() + WAIT_S
         while tracer.poll() is None:
             if end_of_command(stores.trace):
@@ -194,48 +228,81 @@ def cases(stores, name, calls, repeat):
 def run_case(stores, name, call, error, number):
     """@returns whether there was such a call to fail @raises Fault"""
     status, err, lines = traced(stores, name, '-e', f'trace=execve,{call}', '-e', f'inject={call}:error={error}:when={number}')
-    arguments, _before, allowed, is_done = commands(stores)[name]
+    command = commands(stores)[name]
     injected = [line for line in lines if '(INJECTED)' in line]
     if not injected:
         return False
     said = error_of(err)
     what = f'{name}: {call} number {number} fails with {error}: {injected[0][:300]}'
     try:
-        if name != 'exec':
-            if status == PARTIAL and name.startswith('link'):
-                if not json.loads(stores.said)['failed']:
-                    raise Fault(f'partly done, and it does not say what is not: {stores.said}')
-            elif status:
-                check_error(status, err)
-            elif not is_done():
-                raise Fault('the command says that it was done, and it is not')
-        elif '    at ' in err:
-            raise Fault(f'a stack trace: {err}')
-        if name == 'rebuild' and error_of(stores.run('list')[2]).get('code') == 'BAD_CATALOG':
-            stores.ok('catalog', 'rebuild')
-        stores.verify()
-        if 'other' not in stores.names('list'):
-            raise Fault('the other container is not listed')
-        if name == 'exec':
-            status, out, err = stores.run(*arguments)
-            if status != 1 or 'execvp /nothing' not in err:
-                raise Fault(f'run again it ended with status {status}: {out} {err}')
+        if isinstance(command, PackageCommand):
+            command.judge(status, err)
         else:
-            stores.ok(*arguments, allowed=allowed)
-        stores.said = ''
-        if not is_done():
-            raise Fault('run again it is not done')
-        stores.check_leftovers(('staging', 'drafts') if name.startswith('import') else ('drafts',))
+            judge(stores, name, command, status, err)
     except Fault as fault:
         raise Fault(f'{what}; it said {said or "nothing"}; {fault}') from fault
     return True
 
 
+def is_of_packages(stores, name):
+    return isinstance(commands(stores)[name], PackageCommand)
+
+
+def learn(stores, name):
+    """What a change of packages ends as when nothing fails."""
+    if is_of_packages(stores, name):
+        for end in ends_of(name):
+            command = commands(stores)[end]
+            for _ in range(2):
+                prepare(stores, command)
+                command.learn()
+
+
+def judge(stores, name, command, status, err):
+    """It failed as it should, or was done; and can be done now. @raises Fault"""
+    if name != 'exec':
+        if status == PARTIAL and name.startswith('link'):
+            if not json.loads(stores.said)['failed']:
+                raise Fault(f'partly done, and it does not say what is not: {stores.said}')
+        elif status:
+            check_error(status, err)
+            check_target(stores, name, command)
+        elif not command.done():
+            raise Fault('the command says that it was done, and it is not')
+    elif '    at ' in err:
+        raise Fault(f'a stack trace: {err}')
+    if name == 'rebuild' and error_of(stores.run('list')[2]).get('code') == 'BAD_CATALOG':
+        stores.ok('catalog', 'rebuild')
+    stores.verify()
+    if 'other' not in stores.names('list'):
+        raise Fault('the other container is not listed')
+    if name == 'exec':
+        status, out, err = stores.run(*command.arguments)
+        if status != 1 or 'execvp /nothing' not in err:
+            raise Fault(f'run again it ended with status {status}: {out} {err}')
+    else:
+        stores.ok(*command.arguments, allowed=command.again)
+    stores.said = ''
+    if not command.done():
+        raise Fault('run again it is not done')
+    stores.check_leftovers(('staging', 'drafts') if name.startswith('import') else ('drafts',))
+
+
+def check_target(stores, name, command):
+    """Nothing half made lies where it was to be made."""
+    left = [] if name.startswith('restore') or command.done() else os.listdir(stores.target)
+    if left:
+        raise Fault(f'it has left {left}')
+
+
 def run_all(base, names, calls, errors, options, report):
     """@returns cases, failures, calls that were left out"""
     first = Stores(base)
+    chosen_names = names or list(commands(first))
     first.make()
-    workers = [Stores(base, worker, first.pattern) for worker in range(options.jobs)]
+    if any(isinstance(command, PackageCommand) for name, command in commands(first).items() if name in chosen_names):
+        PackageCommand.states = first.make_packages()
+    workers = [Stores(base, worker) for worker in range(options.jobs)]
     free = list(workers)
     done = failed = left = 0
 
@@ -251,9 +318,11 @@ def run_all(base, names, calls, errors, options, report):
     pool = ThreadPoolExecutor(options.jobs)
     try:
         count = 0
-        for name in names or commands(first):
+        for name in chosen_names:
+            learn(workers[0], name)
             more = OF_MERGING if name == 'link' and not options.call else ()
-            wanted, left_out = cases(workers[0], name, (*calls, *more), options.repeat)
+            repeat = min(options.repeat, REPEAT_OF_PACKAGES) if options.repeat and is_of_packages(workers[0], name) else options.repeat
+            wanted, left_out = cases(workers[0], name, (*calls, *more), repeat)
             left += left_out * len(errors)
             chosen = []
             for call, number in wanted:

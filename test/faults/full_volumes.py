@@ -12,22 +12,30 @@ import subprocess
 import tarfile
 import time
 
+from copy_commands import copy_commands, make_image
+from package_commands import ChangeCommand, PackageCommand, package_commands
+from package_stories import build_distribution, ends_of, fill
 from stores import Fault, Store, check_error, error_of
-from volume import Volume
+from volume import Volume, run
 
 WAYS = ('bytes', 'inodes', 'read-only', 'turns-read-only', 'breaks-off')
 FULL = ['NO_SPACE']
+# The package manager meets the full disk by itself; what it says is shown.
+OF_PACKAGES = ['PACKAGE_MANAGER_FAILED']
 # A command that was cut off in the middle of a call says what that call said.
 PARTIAL = 3  # docs/cli.md
 READ_ONLY = ['STORE_NOT_WRITABLE', 'IO_ERROR']
 RESERVE = 64 << 20  # of src/store/object-batch.ts
 # What a failed command may keep: the catalog's log, and a folder that grew.
 SLACK = 192 << 10
+HANG_S = 180
+GOES_ANYWAY = ('destroy', 'template-remove', 'snapshot-remove')  # it is gone, even if not all of its space could be given back
 
 
 class Command:
     def __init__(self, arguments, done, before=(), again=(), partly=False, tells=None):
         self.arguments, self.done, self.before = arguments, done, before
+        self.environment = {}
         self.tells = tells      # whether its document says that something was left out
         self.again = again      # codes that say that it was done already
         self.partly = partly    # a program in the container, which says for itself what went wrong
@@ -57,6 +65,8 @@ def commands(store, base):
         'engine-upgrade': Command(['engine', 'upgrade', 'c'], lambda: True, before=mounted),
         'link': Command(['link', '--all'], lambda: not can_link(store), tells=left_alone),
         'link-mounted': Command(['link', '--all'], lambda: not can_link(store), before=mounted, tells=left_alone),
+        **{name: Command(copy.arguments, copy.done, before=copy.before, again=copy.again) for name, copy in copy_commands(store, base, f'{base}/volume/target').items()},
+        **package_commands(store, f'{base}/distribution'),
         'list': Command(['list'], lambda: True),
         'info': Command(['info', 'c'], lambda: True, before=mounted),
         'diff': Command(['diff', 'c'], lambda: True),
@@ -96,7 +106,8 @@ class FullVolumes:
         self.base, self.kind, self.rng = base, kind, rng
         self.store = Store(f'{base}/volume/store')
         self.pattern = Volume(kind, f'{base}/pattern.img', f'{base}/volume')
-        self.needs = {}
+        self.package_pattern = Volume(kind, f'{base}/package-pattern.img', f'{base}/volume')
+        self.needs, self.took_s = {}, {}
 
     def make(self):
         source = f'{self.base}/source'
@@ -118,6 +129,8 @@ class FullVolumes:
             self.store.ok('mount', 'other')
             self.write_copies('other')
             self.store.ok('umount', 'other')
+            os.mkdir(f'{self.base}/volume/target')
+            make_image(self.store, self.base)
         finally:
             self.store.end()
             self.pattern.umount()
@@ -127,6 +140,33 @@ class FullVolumes:
         with tarfile.open(f'{self.base}/source.tar', 'w') as tar:
             tar.add(source, arcname='.')
 
+    def make_packages(self):
+        distribution = f'{self.base}/distribution'
+        build_distribution(distribution)
+
+        def cli(*arguments, environment=None):
+            self.store.environment = environment or {}
+            return self.store.ok(*arguments)
+        self.package_pattern.make()
+        self.package_pattern.mount()
+        try:
+            PackageCommand.states = fill(cli, distribution)
+        finally:
+            self.store.end()
+            self.package_pattern.umount()
+        ChangeCommand.learnt.clear()
+
+    def learn(self, name):
+        """What a change of packages ends as when nothing is in its way."""
+        for end in ends_of(name):
+            command = commands(self.store, self.base)[end]
+            for _ in range(2 if isinstance(command, PackageCommand) else 0):
+                volume = self.start(command)
+                try:
+                    command.learn()
+                finally:
+                    self.end(volume)
+
     def write_copies(self, name):
         """What both containers have, and what is the template's: `link` has something to do."""
         for path, content in COPIES.items():
@@ -135,12 +175,13 @@ class FullVolumes:
 
     def start(self, command):
         """A volume as it is before the command."""
-        volume = self.pattern.copy(f'{self.base}/case.img')
+        pattern = self.package_pattern if isinstance(command, PackageCommand) else self.pattern
+        volume = pattern.copy(f'{self.base}/case.img')
         volume.mount()
         try:
-            for arguments in command.before:
-                self.store.ok(*arguments)
-            os.sync()
+            self.store.environment = command.environment
+            self.store.do(command.before)
+            run('sync', '-f', volume.place)
         except BaseException:
             self.end(volume)
             raise
@@ -160,8 +201,10 @@ class FullVolumes:
             volume = self.start(command)
             try:
                 bytes_before, inodes_before = volume.free_bytes(), volume.free_inodes()
+                started = time.monotonic()
                 self.store.run(*command.arguments)
-                os.sync()
+                self.took_s[name] = time.monotonic() - started
+                run('sync', '-f', volume.place)
                 self.needs[name] = (max(bytes_before - volume.free_bytes(), 0) + (64 << 10), max(inodes_before - volume.free_inodes(), 0) + 8)
             finally:
                 self.end(volume)
@@ -187,12 +230,17 @@ class FullVolumes:
                 volume.fill_inodes(level)
             filled = volume.free_bytes(), volume.free_inodes()
             status, out, err = self.store.run(*command.arguments)
+            if isinstance(command, PackageCommand):
+                self.store.ok('list')
+                volume.empty()
+                command.judge(status, err, [*FULL, *OF_PACKAGES])
+                return 'failed' if status else 'done'
             failed = self.judge(command, status, out, err, FULL)
             if failed and name in READ_ONLY_COMMANDS:
                 raise Fault(f'{name} only looks, and fails: {err.strip()}')
             # What a program of the container has written before there was no room is the container's.
             if failed and not command.partly:
-                self.check_given_back(volume, filled, way)
+                self.check_given_back(name, volume, filled, way)
             # Looking works, however full it is.
             self.store.ok('list')
             volume.empty()
@@ -218,9 +266,11 @@ class FullVolumes:
         check_error(status, err, codes)
         return True
 
-    def check_given_back(self, volume, filled, way):
+    def check_given_back(self, name, volume, filled, way):
         self.store.check_leftovers()
-        os.sync()
+        if name in ('backup', 'export', 'export-layout', 'bundle') and os.listdir(f'{volume.place}/target'):
+            raise Fault(f'it has left {os.listdir(f"{volume.place}/target")}')
+        run('sync', '-f', volume.place)
         took = filled[0] - volume.free_bytes() if way == 'bytes' else 0
         if took > SLACK:
             raise Fault(f'{took} bytes were not given back')
@@ -230,15 +280,13 @@ class FullVolumes:
         if name == 'rebuild' and error_of(self.store.run('list')[2]).get('code') == 'BAD_CATALOG':
             self.store.ok('catalog', 'rebuild')
         self.store.verify()
-        if failed and name not in ('destroy', 'template-remove', 'exec', 'rebuild', 'engine-upgrade', 'umount', 'quota', 'quota-mounted', 'gc', 'repair') and not after_cut and name not in READ_ONLY_COMMANDS and command.done():
+        if failed and name not in (*GOES_ANYWAY, 'exec', 'rebuild', 'engine-upgrade', 'umount', 'quota', 'quota-mounted', 'gc', 'repair') and not after_cut and name not in READ_ONLY_COMMANDS and command.done():
             raise Fault('it failed, and it was done')
         if 'other' not in self.store.names('list'):
             raise Fault('the other container is gone')
-        allowed = command.again if after_cut or name in ('destroy', 'template-remove') else []
         status, out, err = self.store.run(*command.arguments)
-        if status and not (error_of(err).get('code') in [*command.again] and (after_cut or not failed or name in ('destroy', 'template-remove'))):
+        if status and not (error_of(err).get('code') in [*command.again] and (after_cut or not failed or name in GOES_ANYWAY)):
             raise Fault(f'with room again it ends with status {status}: {err.strip()} {out.strip()[:300]}')
-        del allowed
         if not command.done():
             raise Fault('with room again it is not done')
         self.store.check_leftovers()
@@ -266,7 +314,7 @@ class FullVolumes:
     def run_read_only(self, name):
         """Read-only before it begins."""
         command = commands(self.store, self.base)[name]
-        if command.before and ('mount', 'c') in command.before:
+        if any(not callable(step) and step[0] == 'mount' for step in command.before):
             return None  # a file system with a mounted container has files open for writing
         volume = self.start(command)
         try:
@@ -274,6 +322,11 @@ class FullVolumes:
                 raise Fault('cannot be made read-only')
             status, _out, err = self.store.run(*command.arguments)
             failed = status != 0
+            if isinstance(command, PackageCommand):
+                self.store.ok('list')
+                volume.remount('rw')
+                command.judge(status, err, READ_ONLY)
+                return 'failed' if status else 'done'
             if failed:
                 check_error(status, err, READ_ONLY[:1])
                 if name in READ_ONLY_COMMANDS:
@@ -298,7 +351,7 @@ class FullVolumes:
         try:
             process = self.store.start(*command.arguments)
             started = time.monotonic()
-            delay = self.rng.uniform(0.1, 0.75)
+            delay = self.rng.uniform(0.1, max(0.75, 1.1 * self.took_s.get(name, 0)))
             turned = False
             while process.poll() is None:
                 if time.monotonic() - started >= delay and not turned:
@@ -308,7 +361,7 @@ class FullVolumes:
                     else:
                         turned = volume.remount('ro')
                 time.sleep(0.002)
-                if time.monotonic() - started > 60:
+                if time.monotonic() - started > HANG_S:
                     process.kill()
                     raise Fault('it hangs')
             if broken and not turned:
@@ -327,7 +380,10 @@ class FullVolumes:
             else:
                 self.store.end()
                 volume.remount('rw')
-            self.check_works(name, command, status != 0, after_cut=True)
+            if isinstance(command, PackageCommand):
+                command.judge(status, err, was_cut=True)
+            else:
+                self.check_works(name, command, status != 0, after_cut=True)
         finally:
             if not broken:
                 volume.remount('rw')
@@ -370,7 +426,12 @@ def run_all(base, kinds, ways, names, count, seed, report):
         volumes = FullVolumes(place, kind, rng)
         try:
             volumes.make()
-            for name in names or commands(volumes.store, place):
+            known = commands(volumes.store, place)
+            chosen = names or list(known)
+            if any(isinstance(known[name], PackageCommand) for name in chosen):
+                volumes.make_packages()
+            for name in chosen:
+                volumes.learn(name)
                 for way in ways:
                     if kind != 'ext4' and way in ('inodes', 'breaks-off'):
                         continue

@@ -66,7 +66,7 @@ class Volume:
     def fill_bytes(self, left=0):
         """Leaves `left` bytes free, as exactly as the file system allows."""
         os.makedirs(self.ballast, exist_ok=True)
-        os.sync()
+        run('sync', '-f', self.place)
         piece = 64 << 20
         number = 0
         while piece >= 4096:
@@ -87,7 +87,7 @@ class Volume:
                     os.unlink(path)
                 number += 1
             piece //= 2
-        os.sync()
+        run('sync', '-f', self.place)
 
     def fill_inodes(self, left=0):
         """Leaves `left` inodes free. Only where their number is fixed (ext4)."""

@@ -17,8 +17,9 @@ GONE_WAIT_S = 60
 class Command:
     """A command, what it needs before, and how to see whether it was done."""
 
-    def __init__(self, arguments, done, before=(), again=None, allowed=(), mounted=False, breaks=False, shares=False):
+    def __init__(self, arguments, done, before=(), then=(), again=None, allowed=(), mounted=False, breaks=False, shares=False):
         self.arguments, self.before, self.done, self.mounted = arguments, before, done, mounted
+        self.then = then  # commands, or functions of a volume, after the container has written what it has
         self.shares = shares  # containers have files that are equal to one another's and to the template's
         self.breaks = breaks  # an object, whose content the container keeps in a file of its own
         self.again = again or arguments
@@ -104,6 +105,47 @@ def check_shares(before, found, since_ns, name):
             raise Failed(f'{name}: {path} has the mtime {now.st_mtime_ns}; it was {status.st_mtime_ns}, and the merging began at {since_ns}')
 
 
+def has_snapshot(job, volume):
+    return any(one['id'] == 's' for one in job.cli(volume, 'snapshot', 'list', 'c'))
+
+
+def change(job, volume):
+    """What `restore` has to undo."""
+    with open(f'{job.cli(volume, "mount", "c")["root"]}/data/since', 'w') as f:
+        f.write('since then')
+    job.cli(volume, 'umount', 'c')
+
+
+def is_changed(job, volume):
+    found = os.path.exists(f'{job.cli(volume, "mount", "c")["root"]}/data/since')
+    job.cli(volume, 'umount', 'c')
+    return found
+
+
+def has_copy(job, volume):
+    """Of what the container has made durable, too."""
+    if not has_container(job, volume, 'new'):
+        return False
+    with open(f'{job.cli(volume, "mount", "new")["root"]}/usr/a/page', 'rb') as f:
+        if f.read(7) != b'changed':
+            raise Failed('the copy does not have what the container has')
+    job.cli(volume, 'umount', 'new')
+    return True
+
+
+def backup_of(volume):
+    return f'{volume.place}/c.backup'
+
+
+def has_backup(job, volume):
+    """Whole, if it has its name."""
+    if not os.path.exists(backup_of(volume)):
+        return False
+    job.cli(volume, 'restore', backup_of(volume), '--name', 'probe')
+    job.cli(volume, 'destroy', 'probe')
+    return True
+
+
 def quota_of(job, volume, name):
     return job.cli(volume, 'quota', name)['sizeBytes']
 
@@ -127,6 +169,15 @@ def commands(job):
         'rebuild': Command(['catalog', 'rebuild'], lambda v: True),
         'link': Command(['link', '--all'], lambda v: not can_link(job, v), shares=True),
         'link-mounted': Command(['link', '--all'], lambda v: not can_link(job, v), shares=True, mounted=True),
+        'snapshot': Command(['snapshot', 'c', '--name', 's'], lambda v: has_snapshot(job, v), allowed=['SNAPSHOT_EXISTS']),
+        'snapshot-mounted': Command(['snapshot', 'c', '--name', 's'], lambda v: has_snapshot(job, v), allowed=['SNAPSHOT_EXISTS'], mounted=True),
+        'snapshot-remove': Command(['snapshot', 'remove', 'c', 's'], lambda v: not has_snapshot(job, v), then=[['snapshot', 'c', '--name', 's']], allowed=['SNAPSHOT_NOT_FOUND']),
+        'restore': Command(['restore', 'c', 's'], lambda v: not is_changed(job, v), then=[['snapshot', 'c', '--name', 's'], lambda v: change(job, v)]),
+        'clone': Command(['clone', 'c', 'new'], lambda v: has_copy(job, v), allowed=['CONTAINER_EXISTS']),
+        'clone-mounted': Command(['clone', 'c', 'new'], lambda v: has_copy(job, v), allowed=['CONTAINER_EXISTS'], mounted=True),
+        'commit': Command(['commit', 'c', 'new'], lambda v: has_template(job, v, 'new'), allowed=['TEMPLATE_EXISTS']),
+        'backup': Command(lambda v: ['backup', 'c', backup_of(v)], lambda v: has_backup(job, v)),
+        'restore-backup': Command(lambda v: ['restore', backup_of(v), '--name', 'new'], lambda v: has_copy(job, v), then=[lambda v: job.cli(v, 'backup', 'c', backup_of(v))], allowed=['CONTAINER_EXISTS']),
         'mount': Command(['mount', 'c'], lambda v: True),
         'umount': Command(['umount', 'c'], lambda v: True, mounted=True),
     }
@@ -145,6 +196,8 @@ class CommandCut:
         self.name = self.name or rng.choice(list(known))
         command = known[self.name]
         volume = job.fresh_volume()
+        if callable(command.arguments):
+            command.arguments = command.again = command.arguments(volume)
         engine = EngineRoot(job, volume)
         noise, self.held = None, None
         try:
@@ -154,6 +207,11 @@ class CommandCut:
                 self.fill_shares(volume, engine, command.mounted)
             else:
                 self.fill(engine, command.mounted, break_object(volume, rng) if command.breaks else None)
+            for step in command.then:
+                if callable(step):
+                    step(volume)
+                else:
+                    job.cli(volume, *step)
             noise = start_noise(volume, rng)
             done = self.run_and_cut(volume, command)
         finally:
@@ -258,7 +316,7 @@ class CommandCut:
             job.cli(volume, *command.again, allowed=command.allowed)
             if not command.done(volume):
                 raise Failed(f'{self.name} was done again, and it is not')
-            if self.name in ('mount', 'quota-mounted', 'umount'):
+            if command.mounted or self.name == 'mount':
                 job.cli(volume, 'umount', 'c')
             job.verify(volume)
             if command.shares:

@@ -37,15 +37,26 @@ class EngineRoot:
 
 
 def end_engines(volume):
-    """Kills whatever engines commands have started on the volume."""
-    run = f'{volume.place}/store/run'
-    try:
-        containers = os.listdir(run)
-    except OSError:
-        return
-    for container in containers:
-        kill_engine(read_pids(f'{run}/{container}/engine'))
-        detach(f'{volume.place}/store/root/{container}')
+    """Kills whatever engines commands have started on the volume, and takes their mounts away. Nothing of the volume is read: it may be cut."""
+    kill_engine(engines_of(f'{volume.place}/store'))
+    with open('/proc/self/mounts') as f:
+        mounts = [line.split()[1] for line in f]
+    for place in reversed(mounts):
+        if place.startswith(f'{volume.place}/'):
+            detach(place)
+
+
+def engines_of(store):
+    """Holders first, or they would start other workers."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open(f'/proc/{pid}/cmdline', 'rb') as f:
+                if store.encode() in f.read().split(b'\0') and is_engine(int(pid)):
+                    found.append(int(pid))
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return sorted(found, key=lambda pid: not children_of(pid))
 
 
 def read_pids(path):
@@ -61,7 +72,7 @@ def kill_engine(pids):
     if not pids:
         return
     # The holder first, or it would start another worker.
-    pids = [pid for pid in (pids[0], *children_of(pids[0]), *pids[1:]) if is_engine(pid)]
+    pids = [pid for pid in dict.fromkeys((*pids, *(child for pid in pids for child in children_of(pid)))) if is_engine(pid)]
     for pid in pids:
         try:
             os.kill(pid, signal.SIGKILL)

@@ -94,7 +94,7 @@ def start_cutter(volume, how, delay_s):
     return pid, writer, cutting
 
 
-def start_noise(volume, rng):
+def start_noise(volume, rng, container='c'):
     """What goes on beside: commits of the journal, and data written back before its metadata or after."""
     seed = rng.random()
     interval_s = rng.choice([0.001, 0.004, 0.02])
@@ -112,15 +112,15 @@ def start_noise(volume, rng):
                     os.write(fd, b'x')
                     os.fsync(fd)
                 else:
-                    write_back(volume, own)
+                    write_back(volume, own, container)
             except OSError:
                 return
     return forked(work)
 
 
-def write_back(volume, rng):
+def write_back(volume, rng, container):
     """Starts to write the data of some private files, without their metadata."""
-    files = [os.path.join(folder, name) for folder, _folders, names in os.walk(f'{volume.place}/store/private/c') for name in names]
+    files = [os.path.join(folder, name) for folder, _folders, names in os.walk(f'{volume.place}/store/private/{container}') for name in names]
     for path in rng.sample(files, min(len(files), 3)):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)

@@ -5,11 +5,12 @@ The root's content is this machine's own: apt, dpkg and what their scripts call,
 small and needs no mirror. In FOLDER afterwards:
 
     root/           to be imported as template mini-1-x86_64
-    definitions/    for TEMPLATEFS_TEMPLATES; app template `tool`
+    definitions/    for TEMPLATEFS_TEMPLATES; app templates `tool`, `plain`, `toold`
     old/, new/      signed repositories; MINI_REPOSITORY=file://FOLDER/old names one of them
 
-`toold` is a service: its scripts restart it as invoke-rc.d does, unless policy-rc.d forbids that. `tool` needs `tool-data`, has a configuration file, makes a secret, and lists in /var/log/tool.log what its scripts did. The new ones differ in
-every file, and have others.
+`toold` is a service: its scripts restart it as invoke-rc.d does, unless policy-rc.d forbids that. `tool` needs `tool-data`, has a
+configuration file, makes a secret, and lists in /var/log/tool.log what its scripts did; `plain` makes no secret, so that what it does
+can be replayed. The new ones differ in every file, and have others.
 """
 import gzip
 import hashlib
@@ -22,7 +23,7 @@ TEMPLATE = 'mini-1-x86_64'
 PACKAGES = ('dpkg', 'apt', 'libapt-pkg6.0')
 TOOLS = ('sh', 'bash', 'ls', 'cat', 'cp', 'mv', 'rm', 'mkdir', 'rmdir', 'ln', 'chmod', 'chown', 'touch', 'echo', 'true', 'false', 'test', 'env', 'id', 'sleep', 'stat',
          'head', 'tail', 'tr', 'sed', 'grep', 'find', 'sha256sum', 'mktemp', 'dirname', 'basename', 'readlink', 'date', 'dd', 'wc', 'sort', 'cmp', 'diff', 'tar', 'gzip',
-         'xargs', 'cut', 'seq', 'sync', 'ldconfig', 'start-stop-daemon', 'hostname', 'setsid', 'mount', 'umount', 'mknod', 'kill', 'ps')
+         'xargs', 'cut', 'seq', 'sync', 'ldconfig', 'start-stop-daemon', 'hostname', 'setsid', 'mount', 'umount', 'mknod', 'kill', 'ps', 'perl')
 LEFT_OUT = ('/usr/share/', '/etc/cron', '/etc/logrotate', '/lib/systemd/', '/usr/lib/systemd/', '/var/', '/etc/kernel')
 FILES = 60
 
@@ -130,9 +131,20 @@ def build_service(folder, version):
     return build_deb(folder, 'toold', version, files=files, scripts={'postinst': RESTART, 'prerm': '[ ! -x /etc/init.d/toold ] || /etc/init.d/toold stop'})
 
 
+def data_files(name, version, count):
+    files = {f'/usr/share/{name}/{i}': (f'{version} {i} ' * (20 + 40 * i), 0o644) for i in range(count)}
+    files.update({f'/usr/share/{name}/only-{version}-{i}': (f'{version} only {i} ' * 300, 0o644) for i in range(5)})
+    return files
+
+
+def build_plain(folder, version):
+    files = {'/usr/bin/plain': (f'#!/bin/sh\necho plain {version}\n', 0o755), '/etc/plain.conf': (f'version {version}\n', 0o644), **data_files('plain', version, FILES // 2)}
+    scripts = {'postinst': f'echo configured {version} >> /var/log/plain.log', 'prerm': '[ "$1" != remove ] || rm -f /var/log/plain.log'}
+    return build_deb(folder, 'plain', version, configuration=['/etc/plain.conf'], files=files, scripts=scripts)
+
+
 def build_tool(folder, version):
-    data = {f'/usr/share/tool/{i}': (f'{version} {i} ' * (20 + 40 * i), 0o644) for i in range(FILES)}
-    data.update({f'/usr/share/tool/only-{version}-{i}': (f'{version} only {i} ' * 300, 0o644) for i in range(5)})
+    data = data_files('tool', version, FILES)
     return [
         build_deb(folder, 'tool-data', version, files=data),
         build_deb(folder, 'tool', version, needs='tool-data', configuration=['/etc/tool.conf'],
@@ -180,12 +192,12 @@ def build(folder):
         run(*gpg, '--passphrase', '', '--quick-generate-key', 'mini <mini@example.org>', 'ed25519', 'sign', 'never')
         run(*gpg, '--output', f'{folder}/mini.gpg', '--export')
         for name, version in (('old', '1.0'), ('new', '2.0')):
-            publish(f'{folder}/{name}', [*build_tool(f'{folder}/debs', version), build_service(f'{folder}/debs', version)], gpg)
+            publish(f'{folder}/{name}', [*build_tool(f'{folder}/debs', version), build_plain(f'{folder}/debs', version), build_service(f'{folder}/debs', version)], gpg)
     finally:
         run('gpgconf', '--homedir', home, '--kill', 'all')
     for path, text in {
         'os/default/package_manager': 'apt\n', 'os/default/distribution': 'debian\n', 'os/default/packages': 'mini-base\n',
-        'os/default/repositories': '$MINI_REPOSITORY stable main\n', 'os/default/keys': f'{folder}/mini.gpg\n', 'app/tool/default/packages': 'tool\n', 'app/toold/default/packages': 'toold\n',
+        'os/default/repositories': '$MINI_REPOSITORY stable main\n', 'os/default/keys': f'{folder}/mini.gpg\n', 'app/tool/default/packages': 'tool\n', 'app/plain/default/packages': 'plain\n', 'app/toold/default/packages': 'toold\n',
     }.items():
         place = f'{folder}/definitions/{TEMPLATE}/{path}'
         os.makedirs(os.path.dirname(place), exist_ok=True)

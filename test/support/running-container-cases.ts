@@ -1,4 +1,11 @@
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { buildDeb } from './deb-repository.js';
+import { hostilePackage } from './hostile-package.js';
 import { makeMiniDebian } from './mini-debian.js';
 import { RuntimeScripts } from './runtime-scripts.js';
 import { useScratch } from './scratch.js';
@@ -84,6 +91,44 @@ export function runningContainerCases({ containers, signals }: Cases): void {
         templatefs exec c1 -- sh -c 'ls /usr/sbin/toold; ls /run/toold.pid /usr/sbin/policy-rc.d 2>/dev/null || :'`,
       );
       expect(lines).toEqual(['/usr/sbin/toold']);
+    });
+
+    /* What it tries: hostile-package.ts. Afterwards the host looks at the container in all the ways that read what is in it. */
+    test.each(Object.entries({ stopped: '', ...containers }))('%s: a hostile package script reaches nothing of the host', async (name, ids) => {
+      const folder = scratch.makeFolder('host');
+      const secret = `canary-${randomBytes(8).toString('hex')}`;
+      const canary = join(folder, 'canary');
+      writeFileSync(canary, secret);
+      const server = createServer((socket) => socket.destroy()).listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      try {
+        const { dev } = statSync(scratch.folder);
+        const disk = { major: (dev >> 8) & 0xfff, minor: (dev & 0xff) | ((dev >> 12) & 0xfff00) };
+        const { port } = server.address() as AddressInfo;
+        const hostile = await buildDeb(folder, hostilePackage({ canary, store: store.path, port, disk }));
+        const flood = await buildDeb(folder, { name: 'flood', version: '1.0', scripts: { afterInstall: "echo was-here > /srv/flood; head -c 80000000 /dev/zero | tr '\\0' x" } });
+        const lines = await scripts.lines(
+          `export HOST_SECRET=secret
+          templatefs create c1 --ostemplate ${template} ${ids} >&2
+          ${name === 'stopped' ? "inside() { templatefs exec c1 --no-network -- sh -c \"$1\"; }" : 'start'}
+          templatefs localinstall c1 ${hostile} >/srv/log 2>&1 || { cat /srv/log >&2; exit 1; }
+          grep -c "$(printf '\\033')" /srv/log || :
+          inside 'cat /srv/breach 2>/dev/null; cat /srv/done; dpkg --audit; ls -d /run/templatefs* 2>/dev/null || :'
+          ${name === 'stopped' ? "first=$(inside 'cat /srv/alive'); sleep 0.5; [ \"$first\" = \"$(inside 'cat /srv/alive')\" ] && echo ended" : 'echo ended'}
+          for command in 'list c1' 'info c1' 'diff c1' 'stats' 'query package tool' 'link c1' 'explain c1 /srv/sparse' 'install c1 tool' 'rollback c1'; do templatefs $command >/srv/log 2>&1 || { echo $command; cat /srv/log >&2; }; done
+          ! grep -q ${secret} /srv/log || echo told
+          templatefs localinstall c1 ${flood} 2>/srv/log || echo $?
+          grep -c 'wrote more than 64 MiB' /srv/log
+          inside 'ls /srv/flood 2>/dev/null; dpkg --audit; dpkg-query -W flood 2>/dev/null' || :
+          ${name === 'stopped' ? '' : 'runc delete --force k1'}
+          grep -rqs ${secret} "$TEMPLATEFS_STORE/objects" "$TEMPLATEFS_STORE/trees" || echo not-taken`,
+          name === 'stopped' ? '' : cleanUp,
+        );
+        expect(lines).toEqual(['0', 'ran', 'ended', '14', '1', 'not-taken']);
+        expect(readFileSync(canary, 'utf8')).toBe(secret);
+      } finally {
+        server.close();
+      }
     });
 
     test('killed or interrupted while a script runs: nothing of it goes on, and the container is as before', async () => {

@@ -14,6 +14,7 @@ interface PackageOptions {
   readonly force?: boolean;
   readonly withDependants?: boolean;
   readonly dryRun?: boolean;
+  readonly paths?: boolean;
   readonly refresh?: boolean;
   readonly replay?: boolean;
   readonly all?: boolean;
@@ -27,7 +28,14 @@ function changesText(changed: ChangedPackages): string {
   const summary = dryRun
     ? `${name}: would change ${packages.length} packages, download ${formatSize(downloadBytes)}`
     : `${name}: changed ${packages.length} packages in ${seconds} s${replayed ? ', as in a container before' : ''}; new in the store: ${formatSize(addedBytes)}, shared: ${formatSize(linkedBytes)} (transaction ${transaction ?? 0})`;
-  return `${summary}\n${lines.join('\n')}\n`;
+  return `${summary}\n${lines.join('\n')}\n${dryRun ? pathsText(changed) : ''}`;
+}
+
+function pathsText({ paths, scripts }: ChangedPackages): string {
+  if (paths === null) return '';
+  const lines = paths.map(({ letter, path, package: packageName, configuration }) => `  ${letter} ${path}  ${packageName}${configuration ? ', configuration' : ''}\n`);
+  const others = scripts.length === 0 ? '' : `scripts may change other paths, those of: ${scripts.join(', ')}\n`;
+  return `paths: ${paths.length} (A added, C replaced, D removed)\n${lines.join('')}${others}`;
 }
 
 function parseJobs(text: string | undefined): { jobs: number } | undefined {
@@ -40,7 +48,8 @@ function parseJobs(text: string | undefined): { jobs: number } | undefined {
 async function subjects(session: Session, words: readonly string[], all: boolean): Promise<{ containers: readonly string[]; names: readonly string[] }> {
   if (all) {
     const { listContainers } = await import('../../service/list-containers.js');
-    return { containers: (await listContainers(session.context)).map(({ name }) => name), names: words };
+    const { isTemporary } = await import('../../service/temporary-container.js');
+    return { containers: (await listContainers(session.context)).map(({ name }) => name).filter((name) => !isTemporary(name)), names: words };
   }
   const [first, ...names] = words;
   if (first === undefined) throw new TemplatefsError('USAGE', 'no container named', { hint: 'name one, several with commas (c1,c2), or all of them with --all' });
@@ -65,6 +74,7 @@ async function change(session: Session, operation: ChangeOperation, words: reado
     force: options.force === true,
     withDependants: options.withDependants === true,
     dryRun: options.dryRun === true,
+    paths: options.paths !== false,
     refresh: options.refresh === true,
     replay: options.replay !== false,
   };
@@ -90,7 +100,8 @@ function changeCommand(host: CommandHost, operation: ChangeOperation, descriptio
     .usage(operation === 'localinstall' ? '[options] <ct> <file...>' : '[options] <ct> [template...]')
     .argument('[words...]', operation === 'localinstall' ? 'the container, then package files' : 'the container (or several: c1,c2), then app templates')
     .option('-f, --force', operation === 'remove' ? 'also if a script of the definition fails' : 'also what is installed already, older versions, and packages on hold')
-    .option('--dry-run', 'show what would be done')
+    .option('--dry-run', 'show what would be done: packages, and the paths that they name; packages are downloaded for that')
+    .option('--no-paths', 'with --dry-run: packages only, nothing is downloaded')
     .option('--all', 'in all containers')
     .option('--jobs <n>', 'containers at once')
     .option('--no-replay', 'let the package manager do it, also if another container in the same state had the same done')

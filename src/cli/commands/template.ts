@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { sharedPathsOption } from '../../core/shared-paths.js';
 import { formatSize } from '../../core/sizes.js';
 import type { AddedTemplate } from '../../service/add-template.js';
+import type { UpdatedTemplate } from '../../service/update-template.js';
 import { collect, examples, parseNames, type CommandHost } from '../command-host.js';
 import { formatFields, formatTable, sharedPathsOwner } from '../output.js';
 
@@ -18,7 +19,7 @@ interface ImportOptions extends CreateOptions {
   readonly tlsVerify: boolean;
 }
 
-interface RemoveOptions {
+interface DryRunOptions {
   readonly dryRun?: boolean;
 }
 
@@ -141,8 +142,11 @@ function addInfo(template: Command, host: CommandHost): void {
           formatFields([
             ['name', info.name],
             ['version', String(info.version)],
+            ['summary', info.summary],
             ['source', info.source],
             ['created', info.created],
+            ['kernel then', info.osRelease],
+            ['upgrades', info.upgradableVersions.length === 0 ? null : `from ${info.upgradableVersions.join(', ')}`],
             ['files', `${info.files} with ${formatSize(info.bytes)}, ${info.nodes} inodes in all`],
             ['objects', String(info.objects)],
             ['shared paths', `${info.sharedPaths.length === 0 ? 'none' : info.sharedPaths.join(' ')} (${sharedPathsOwner(info.sharedPathsFrom)})`],
@@ -158,6 +162,29 @@ function addInfo(template: Command, host: CommandHost): void {
     );
 }
 
+function updatedText(template: UpdatedTemplate): string {
+  const { name, version, updated, outdated, definitionChanged, dryRun } = template;
+  if (updated) return addedText(template);
+  const news = [...outdated.map((one) => `  ${one.name} ${one.from ?? ''} -> ${one.to ?? ''}\n`), ...(definitionChanged ? ['  its definition has changed\n'] : [])];
+  return `template ${name} version ${version}: ${dryRun && news.length > 0 ? `would be made anew\n${news.join('')}` : 'up to date\n'}`;
+}
+
+function addUpdate(template: Command, host: CommandHost): void {
+  template
+    .command('update')
+    .description('make a new version of a template if its packages are out of date, or its definition has changed; containers keep theirs')
+    .argument('<name>', 'a template that was made from a definition, with or without app templates')
+    .option('--dry-run', 'show what is out of date')
+    .addHelpText('after', examples('templatefs template update debian-12-x86_64', 'templatefs template update debian-12-x86_64-php --dry-run --json'))
+    .action((name: string, options: DryRunOptions, command: Command) =>
+      host.run(command, async (session) => {
+        const { updateTemplate } = await import('../../service/update-template.js');
+        session.result(await updateTemplate(session.context, { name, dryRun: options.dryRun === true }), updatedText);
+        return 0;
+      }),
+    );
+}
+
 function addRemove(template: Command, host: CommandHost): void {
   template
     .command('remove')
@@ -166,7 +193,7 @@ function addRemove(template: Command, host: CommandHost): void {
     .argument('<name>', 'the template')
     .option('--dry-run', 'check everything and change nothing')
     .addHelpText('after', examples('templatefs template remove debian-12-x86_64'))
-    .action((name: string, options: RemoveOptions, command: Command) =>
+    .action((name: string, options: DryRunOptions, command: Command) =>
       host.run(command, async (session) => {
         const { removeTemplate } = await import('../../service/remove-template.js');
         const done = await removeTemplate(session.context, { name, dryRun: options.dryRun === true });
@@ -178,6 +205,6 @@ function addRemove(template: Command, host: CommandHost): void {
 
 export function templateCommand(host: CommandHost): Command {
   const template = new Command('template').description('make, list and remove templates');
-  for (const add of [addCreate, addImport, addList, addInfo, addRemove]) add(template, host);
+  for (const add of [addCreate, addImport, addUpdate, addList, addInfo, addRemove]) add(template, host);
   return template;
 }

@@ -16,6 +16,7 @@ import {
   type PackageRequest,
   type PackageSource,
 } from '../package-manager.js';
+import { queryContents, type ContentsQuery } from '../package-contents.js';
 import { SECRET_PATHS } from '../secrets.js';
 import { aptMetadata, debianArchitecture, refreshApt, type RepositoryMetadata } from './apt-metadata.js';
 import { aptErrors, archiveName, listName, parseSimulation, type AptChange } from './apt-output.js';
@@ -95,6 +96,26 @@ done
 
 const QUERY_FILES = `export LC_ALL=C
 for file in "$@"; do dpkg-deb --showformat '\${Pre-Depends}\\n\${Depends}\\n\${Recommends}\\n' --show "$file" || exit; done
+`;
+
+/** What is coming lists its folders with a slash. Configuration stays when its package goes, and when the next version has none of it. */
+const QUERY_CONTENTS = `export LC_ALL=C
+mkdir -p ${WORK_FOLDER} && cd ${WORK_FOLDER} || exit
+count() { grep -cxE '(\\./)?(preinst|postinst|prerm|postrm|config|triggers)' || :; }
+for package in ${INPUT_FOLDER}/contents/*; do
+  [ -e "$package" ] || continue
+  name=$(dpkg-deb --field "$package" Package) || exit
+  echo "coming $name $(dpkg-deb --ctrl-tarfile "$package" | tar --list | count)"
+  dpkg-deb --fsys-tarfile "$package" | tar --list --quoting-style=literal | sed -n 's,^\\./,/,; /\\/$/s,^/,d /,p; s,^/,p /,p'
+  dpkg-deb --ctrl-tarfile "$package" | tar --extract --to-stdout ./conffiles 2>/dev/null | sed -n 's,^/,c /,p'
+done
+for name in "$@"; do
+  bare=\${name%%:*}
+  echo "going $bare $(for place in /var/lib/dpkg/info/"$bare".* /var/lib/dpkg/info/"$name".*; do echo "\${place##*.}"; done | count)"
+  dpkg-query --show --showformat '\${Conffiles}\n' "$name" | sed -n 's,^ \\(/.*\\) [0-9a-f]\\{32\\}\\( .*\\)*$,p \\1,p' > kept
+  dpkg-query --listfiles "$name" | sed -n 's,^/,p /,p' | grep -vxF -f kept || :
+done
+rm -f kept
 `;
 
 /** apt reads a `file:` repository from its path, which is the host's. In the container it gets this name. */
@@ -281,6 +302,12 @@ async function plan(host: PackageHost, programs: ContainerPrograms, source: Pack
   return { changes: changes.map(({ name, architecture, action, from, to }) => ({ name, architecture, action, from, to })), downloads };
 }
 
+const CONTENTS: ContentsQuery = {
+  script: QUERY_CONTENTS,
+  nameOf: ({ name, architecture }) => (architecture === '' || architecture === 'all' ? name : `${name}:${architecture}`),
+  failure,
+};
+
 /** Steps of dpkg that are worth a tick of the progress bar. */
 const STEP = /^(Unpacking|Setting up|Removing) [a-z0-9]/;
 
@@ -317,6 +344,8 @@ export const aptDriver: PackageManagerDriver = {
     });
     if (answer.status !== 0) throw failure('apt-get', answer);
   },
+
+  contents: (host, options) => queryContents(host, CONTENTS, options),
 
   async outdated(host, programs, source): Promise<PackageChange[]> {
     using opened = openMetadata(host, source);

@@ -15,6 +15,7 @@ import {
   type PackageRequest,
   type PackageSource,
 } from '../package-manager.js';
+import { queryContents } from '../package-contents.js';
 import { runTool } from '../run-tool.js';
 import { findInPrimary, packageId, type OfferedPackage } from './find-in-primary.js';
 import { refreshRpm, rpmMetadata, writeLocalRepository, type RepositoryMetadata } from './rpm-metadata.js';
@@ -40,6 +41,23 @@ for path in "$@"; do
   if grep -qxF -e "$path" listed && ! grep '^..5' verified | grep -qF -e " $path"; then continue; fi
   printf '%s\\0' "$path"
 done
+`;
+
+/** Flags of a file: 1 is configuration, 64 is what the package only names. Of modes the first digits are the type. */
+const QUERY_CONTENTS = `export LC_ALL=C.UTF-8
+format='%{NAME} %|PREINPROG?{1}:{}|%|POSTINPROG?{1}:{}|%|PREUNPROG?{1}:{}|%|POSTUNPROG?{1}:{}|%|PRETRANSPROG?{1}:{}|%|POSTTRANSPROG?{1}:{}|%|TRIGGERNAME?{1}:{}|0\n[%{FILEFLAGS} %{FILEMODES:octal} %{FILENAMES}\n]'
+lines() {
+  while IFS=' ' read -r flags mode path; do
+    case $path in /*) ;; *) echo "$1 $flags $mode"; continue ;; esac
+    [ $((flags & 64)) = 0 ] || [ "$1" = going ] || continue
+    case $mode in 4[0-7][0-7][0-7][0-7]|04*) echo "d $path" ;; *) echo "p $path" ;; esac
+    [ $((flags & 1)) = 0 ] || echo "c $path"
+  done
+}
+for package in ${INPUT_FOLDER}/contents/*; do
+  [ ! -e "$package" ] || rpm --nosignature --nodigest -qp --queryformat "$format" "$package" | lines coming
+done
+for name in "$@"; do rpm -q --queryformat "$format" "$name" | lines going; done
 `;
 
 /** [epoch:]version-release, an epoch of 0 left out. */
@@ -196,6 +214,13 @@ export function rpmDriver(tool: RpmTool): PackageManagerDriver {
       if (answer.status !== 0) throw tool.failure('rpm', answer);
       return answer.output.split('\0').filter((path) => paths.includes(path));
     },
+
+    contents: (host, options) =>
+      queryContents(host, {
+        script: QUERY_CONTENTS,
+        nameOf: ({ name, from, architecture }) => `${name}-${(from ?? '').replace(/^\d+:/, '')}.${architecture}`,
+        failure: (what, answer) => tool.failure(what, answer),
+      }, options),
 
     async outdated(host, programs, source): Promise<PackageChange[]> {
       const { changes } = await propose(host, programs, { kind: 'update', packages: [] }, await rpmMetadata(host, source), source);

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { TemplatefsError } from '../../../src/core/errors.js';
 import { findDefinitions, searchPathOf } from '../../../src/templates/find-definitions.js';
 import { loadDefinition } from '../../../src/templates/load-definition.js';
+import { loadRecordedDefinition } from '../../../src/templates/load-recorded-definition.js';
 
 const NAME = 'debian-12-x86_64';
 const BASE: Readonly<Record<string, string>> = {
@@ -52,6 +53,14 @@ afterEach(async () => {
 });
 
 describe('an OS template', () => {
+  it('is found again by what is recorded with a template, flavors and all', async () => {
+    await write({ ...BASE, 'os/web/packages': 'nginx\n', 'os/small/packages': 'netbase\n' });
+    const again = (name: string, flavors: string[]): ReturnType<typeof loadDefinition> => loadRecordedDefinition({ name, flavors }, { searchPath: [folder] });
+    for (const [name, flavors] of [[NAME, []], [`${NAME}-web`, []], [`${NAME}-web`, ['web']], [`${NAME}-web-small`, ['web', 'small']]] as [string, string[]][]) {
+      expect((await again(name, flavors)).name).toBe(name);
+    }
+  });
+
   it('is read from its files', async () => {
     await write(BASE);
     await write({

@@ -1,0 +1,43 @@
+import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { processStart } from '../catalog/process-identity.js';
+import { syncFolder } from './write-file-durably.js';
+
+/*
+ * Files for people, in folders of theirs, are written beside their name and get it when they are whole and durable. What a killed
+ * command left beside it goes when the same file is written again.
+ */
+
+/** @returns where a file is written until it has its name; drafts of processes that have gone are removed */
+export function beginDraft(path: string): string {
+  removeLeftDrafts(path);
+  return `${path}.tmp-${process.pid}`;
+}
+
+/** Makes a draft durable and gives it its name. */
+export function publishDraft(draft: string, path: string): void {
+  const fd = openSync(draft, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+  renameSync(draft, path);
+  syncFolder(dirname(path));
+}
+
+function removeLeftDrafts(path: string): void {
+  const folder = dirname(path);
+  const start = `${basename(path)}.tmp-`;
+  let names: string[];
+  try {
+    names = readdirSync(folder);
+  } catch {
+    // Whoever makes the draft says what is wrong with the folder.
+    return;
+  }
+  for (const name of names) {
+    const pid = name.startsWith(start) ? name.slice(start.length) : '';
+    if (/^[1-9]\d{0,9}$/.test(pid) && processStart(Number(pid)) === undefined) rmSync(join(folder, name), { force: true });
+  }
+}
