@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <string>
+#include <vector>
 
 #include "control/merge_verb.h"
 #include "testing/merge_fixture.h"
@@ -105,5 +106,45 @@ TEST_CASE("the verb answers for each entry, and does nothing for a request that 
     // At least one, however little time there is.
     CHECK(ask({"budget=0", two, one}) == "ok|0=skipped different|");
     CHECK(ask({}) == "ok|");
+    f.finish();
+}
+
+TEST_CASE("a request goes on past its time while nothing waits, and leaves no folder behind") {
+    ROOT_ONLY;
+    MergeFixture f;
+    REQUIRE(f.kernel().mkdir(f.id("/var"), "deep").error == 0);
+    REQUIRE(f.kernel().mkdir(f.id("/var/deep"), "er").error == 0);
+    std::vector<std::string> entries;
+    for (const char* name : {"a", "b", "c", "d"}) {
+        f.create("/var/deep/er", name, kOne);
+        const fuse_attr now = f.attr(std::string("/var/deep/er/") + name);
+        entries.push_back(std::to_string(now.ino) + " " + std::to_string(now.size) + " " + std::to_string(now.mtime) + "." +
+                          std::to_string(now.mtimensec) + " " + hex(f.store.object(kOne).hash) + " /var/deep/er/" + name);
+    }
+    // Nobody knows the folders of the container, or the files.
+    f.restart();
+    (void)f.id("/var");
+    const auto nodes = [&] { return f.engine->header().live_nodes; };
+    const uint32_t before = nodes();
+    int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    const UniqueFd reader(ends[0]), writer(ends[1]);
+    const auto merged = [&](std::vector<std::string_view> fields, int waiting) {
+        fields.insert(fields.begin(), "budget=0");
+        const std::string frame = answer_merge(f.root(), fields, waiting);
+        size_t count = 0;
+        for (size_t at = frame.find("=merged "); at != std::string::npos; at = frame.find("=merged ", at + 1)) count++;
+        return count;
+    };
+    CHECK(merged({entries[0], entries[1]}, reader.get()) == 2);
+    CHECK(nodes() == before);
+    REQUIRE(::write(writer.get(), "x", 1) == 1);
+    CHECK(merged({entries[2], entries[3]}, reader.get()) == 1);
+    CHECK(merged({entries[3], entries[2]}, -1) == 1);
+    CHECK(nodes() == before);
+    for (const char* name : {"a", "b", "c", "d"}) {
+        CHECK(f.is_link(std::string("/var/deep/er/") + name));
+        CHECK(f.text(std::string("/var/deep/er/") + name) == kOne);
+    }
     f.finish();
 }

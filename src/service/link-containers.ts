@@ -8,7 +8,7 @@ import { openForReading, openForWriting, type ServiceContext } from './context.j
 import { findContainer } from './find-record.js';
 import { linkPolicyOf, policyKey, type ContainerLinkPolicy } from './link-policy.js';
 import { objectsGeneration } from './object-totals.js';
-import { isTemporary } from './temporary-container.js';
+import { isTemporary } from './temporary-name.js';
 
 export interface LinkContainersOptions {
   /** undefined: all. */

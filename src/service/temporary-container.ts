@@ -4,15 +4,8 @@ import { TemplatefsError } from '../core/errors.js';
 import { openForReading, type ServiceContext } from './context.js';
 import { createUnfinished } from './create-container.js';
 import { destroyContainer } from './destroy-container.js';
+import { TEMPORARY_NAME } from './temporary-name.js';
 import { endUnfinished } from './unfinished-container.js';
-
-/** A container that a command makes for itself: `temporary-PID-START-RANDOM`. Making one costs some milliseconds. */
-const NAME = /^temporary-([0-9]+)-([0-9]+)-[0-9a-f]+$/;
-
-/** Whether it is one, which may be gone the next moment: no command that is about all containers means it. */
-export function isTemporary(name: string): boolean {
-  return NAME.test(name);
-}
 
 async function removeStale(context: ServiceContext): Promise<void> {
   const names = (() => {
@@ -20,7 +13,7 @@ async function removeStale(context: ServiceContext): Promise<void> {
     return opened.catalog.containers().map(({ name }) => name);
   })();
   for (const name of names) {
-    const match = NAME.exec(name);
+    const match = TEMPORARY_NAME.exec(name);
     if (match?.[1] === undefined || processStart(Number(match[1])) === match[2]) continue;
     try {
       await destroyContainer(context, { name, force: true });

@@ -48,7 +48,7 @@ function parseJobs(text: string | undefined): { jobs: number } | undefined {
 async function subjects(session: Session, words: readonly string[], all: boolean): Promise<{ containers: readonly string[]; names: readonly string[] }> {
   if (all) {
     const { listContainers } = await import('../../service/list-containers.js');
-    const { isTemporary } = await import('../../service/temporary-container.js');
+    const { isTemporary } = await import('../../service/temporary-name.js');
     return { containers: (await listContainers(session.context)).map(({ name }) => name).filter((name) => !isTemporary(name)), names: words };
   }
   const [first, ...names] = words;
