@@ -74,7 +74,7 @@ export const containerdImages: Scenario = {
   variants: [{ name: '', ready: 'own' }],
   input: 'debian',
   unit: 'bytes',
-  weight: 'heavy',
+  weight: 'counted',
   only: ONLY,
   run: async (_root, context) => {
     const daemon = await startWithImages(context);

@@ -28,7 +28,7 @@ export const pageCache: Scenario = {
   variants: LEVELS,
   input: 'data',
   unit: 'bytes',
-  weight: 'heavy',
+  weight: 'counted',
   only: ['overlayfs', 'fuse-overlayfs', 'templatefs'],
   setUp: async (root, { variant, peer, input, slot }) => {
     const containers = LEVELS.find(({ name }) => name === variant.name)?.containers ?? 1;

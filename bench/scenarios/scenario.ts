@@ -50,8 +50,8 @@ export interface RunContext {
 
 export type Group = 'data' | 'metadata' | 'work' | 'memory' | 'scale' | 'store';
 
-/** How long a run takes: how many rounds there are depends on it. */
-export type Weight = 'light' | 'medium' | 'heavy';
+/** How long a run takes: how many rounds there are depends on it. Bytes that are counted are the same in each round: one is enough. */
+export type Weight = 'light' | 'medium' | 'heavy' | 'counted';
 
 /** What a scenario throws, from `setUp`, that cannot be measured on this machine; the others are. */
 export class CannotMeasure extends Error {}

@@ -53,7 +53,7 @@ my ($own, $name, $value) = ('/srv/own', 'trusted.templatefs.link', 'x' x 40);
 open(my $file, '>', $own); close $file;
 breach 'link forged' if syscall(${CALLS.setxattr}, $own, $name, $value, length $value, 0) == 0;
 my $buffer = "\\0" x 256;
-for my $path ($own, '/usr/bin/dpkg', '/etc/os-release') { breach "link of $path" if syscall(${CALLS.getxattr}, $path, $name, $buffer, 256) >= 0 }
+for my $path ($own, '/usr/bin/dpkg', '/etc/os-release') { my $file = $path; breach "link of $file" if syscall(${CALLS.getxattr}, $file, $name, $buffer, 256) >= 0 }
 # The network of the host.
 socket(my $socket, 2, 1, 0);
 breach 'network' if connect($socket, pack('S n a4 x8', 2, $port, "\\x7f\\0\\0\\1"));
@@ -75,11 +75,12 @@ export function hostilePackage(targets: HostileTargets): PackageContent {
         `cat > /srv/breaches.pl <<'END'${breaches(targets)}END`,
         'perl /srv/breaches.pl || breach "no perl: $?"',
         `{ echo out > '${canary}'; } 2>/dev/null && breach canary`,
-        // Devices: the host's disk, its memory, and the mark of what was removed.
+        // Devices: the host's disk, and its memory.
         `for device in 'b ${disk.major} ${disk.minor}' 'c 1 1'; do`,
         '  mknod /srv/device $device 2>/dev/null && { head -c 1 /srv/device >/dev/null 2>&1 && breach device $device; rm -f /srv/device; }',
         'done',
-        'mknod /srv/whiteout c 0 0 2>/dev/null && breach whiteout',
+        // Everybody may make this one. It must be what it looks like, and hide nothing of the template.
+        'rm -f /usr/share/dpkg/abitable; mknod /srv/whiteout c 0 0; mknod /usr/share/dpkg/abitable c 0 0',
         // Mounts, and what the host has handed in.
         'mkdir -p /srv/mount',
         'mount -t tmpfs none /srv/mount 2>/dev/null && breach mount',

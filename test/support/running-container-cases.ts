@@ -115,8 +115,9 @@ export function runningContainerCases({ containers, signals }: Cases): void {
           grep -c "$(printf '\\033')" /srv/log || :
           inside 'cat /srv/breach 2>/dev/null; cat /srv/done; dpkg --audit; ls -d /run/templatefs* 2>/dev/null || :'
           ${name === 'stopped' ? "first=$(inside 'cat /srv/alive'); sleep 0.5; [ \"$first\" = \"$(inside 'cat /srv/alive')\" ] && echo ended" : 'echo ended'}
-          for command in 'list c1' 'info c1' 'diff c1' 'stats' 'query package tool' 'link c1' 'explain c1 /srv/sparse' 'install c1 tool' 'rollback c1'; do templatefs $command >/srv/log 2>&1 || { echo $command; cat /srv/log >&2; }; done
+          for command in 'list c1' 'info c1' 'diff c1' 'stats' 'query package tool' 'link c1' 'explain c1 /srv/sparse' 'install c1 tool' 'rollback c1 --force'; do templatefs $command >/srv/log 2>&1 || { echo $command; cat /srv/log >&2; }; done
           ! grep -q ${secret} /srv/log || echo told
+          inside 'stat -c %F /srv/whiteout /usr/share/dpkg/abitable'
           templatefs localinstall c1 ${flood} 2>/srv/log || echo $?
           grep -c 'wrote more than 64 MiB' /srv/log
           inside 'ls /srv/flood 2>/dev/null; dpkg --audit; dpkg-query -W flood 2>/dev/null' || :
@@ -124,7 +125,7 @@ export function runningContainerCases({ containers, signals }: Cases): void {
           grep -rqs ${secret} "$TEMPLATEFS_STORE/objects" "$TEMPLATEFS_STORE/trees" || echo not-taken`,
           name === 'stopped' ? '' : cleanUp,
         );
-        expect(lines).toEqual(['0', 'ran', 'ended', '14', '1', 'not-taken']);
+        expect(lines).toEqual(['0', 'ran', 'ended', 'character special file', 'character special file', '14', '1', 'not-taken']);
         expect(readFileSync(canary, 'utf8')).toBe(secret);
       } finally {
         server.close();
