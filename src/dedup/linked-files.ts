@@ -25,5 +25,12 @@ export interface LinkedFiles {
   /** Links that keep their content. */
   readonly kept: readonly (Candidate & { readonly object: string })[];
   /** What new links name. */
-  readonly objects: readonly (LinkedObject & { readonly container: string })[];
+  readonly objects: readonly MadeLink[];
+}
+
+/** A link that was made of a private file. */
+export interface MadeLink extends LinkedObject {
+  readonly container: string;
+  /** What the private area takes less by it; null where that is not known: it keeps its content for now, or was a partial file. */
+  readonly freedBytes: number | null;
 }

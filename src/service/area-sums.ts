@@ -47,6 +47,13 @@ export interface CountedArea {
   readonly objects: readonly string[];
 }
 
+/** A file that had all of its content, and is a link now. */
+export interface NewLink {
+  readonly object: string;
+  readonly sizeBytes: number;
+  readonly freedBytes: number;
+}
+
 const VERSION = 1;
 /** Files that are open may grow without a word: sums of such an area hold so long. */
 const OPEN_FILES_MS = 60_000;
@@ -133,6 +140,26 @@ export class SumsOfAreas {
     if (state.token === null || counted.mayShrink) this.forget(area.name);
     else this.#write(area.name, stateKey(state.token, area.tree), counted);
     return counted;
+  }
+
+  /**
+   * Keeps sums of an area that was counted before files of it became links, which its engine does not count as a change.
+   * @param state as it was before it was counted
+   */
+  keepAfterMerging(area: Area, state: AreaState, { sums, objects }: CountedArea, links: readonly NewLink[]): void {
+    if (state.token === null) return;
+    const sizeBytes = links.reduce((sum, link) => sum + link.sizeBytes, 0);
+    const freedBytes = links.reduce((sum, link) => sum + link.freedBytes, 0);
+    const merged: AreaSums = {
+      ...sums,
+      linkedBytes: sums.linkedBytes + sizeBytes,
+      ownBytes: sums.ownBytes - sizeBytes,
+      privateBytes: sums.privateBytes - freedBytes,
+      privateFiles: sums.privateFiles - links.length,
+      links: sums.links + links.length,
+    };
+    const counted: CountedArea = { sums: merged, objects: [...new Set([...objects, ...links.map(({ object }) => object)])].sort() };
+    this.#write(area.name, stateKey(state.token, area.tree), counted);
   }
 
   /** Forgets areas that are no more. */

@@ -3,8 +3,8 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { applyMerges, type Merge, type MergeOutcome } from '../dedup/apply-merges.js';
 import type { Candidate, SkippedFile } from '../dedup/candidate.js';
-import type { CachedCandidate, LinkedObject } from '../dedup/link-cache.js';
-import type { LinkedFiles } from '../dedup/linked-files.js';
+import type { CachedCandidate } from '../dedup/link-cache.js';
+import type { LinkedFiles, MadeLink } from '../dedup/linked-files.js';
 import { fingerprintAll } from '../dedup/fingerprint-candidates.js';
 import { objectsOf, type KnownObjects } from '../dedup/known-objects.js';
 import { groupByContent, likelyEqual, sharingEnds, sharingSizes, type Group } from '../dedup/plan-links.js';
@@ -80,7 +80,7 @@ class Linking {
   readonly #unsure = new Set<CachedCandidate>();
   readonly #kept: (Candidate & { readonly object: string })[] = [];
   readonly #adopted = new Set<string>();
-  readonly #objects: (LinkedObject & { readonly container: string })[] = [];
+  readonly #objects: MadeLink[] = [];
   #adoptedFiles = 0;
   #mergedFiles = 0;
   #keptFiles = 0;
@@ -375,7 +375,8 @@ class Linking {
       }
       this.#done.add(candidate);
       const id = formatObjectId(merge.object);
-      this.#objects.push({ container: candidate.container, object: id, sizeBytes: candidate.sizeBytes });
+      const freedBytes = outcome.kind === 'merged' && !candidate.isPartial ? outcome.freedBytes : null;
+      this.#objects.push({ container: candidate.container, object: id, sizeBytes: candidate.sizeBytes, freedBytes });
       // The first link to a new object is the file that it was made of, or as good as that.
       if (this.#adopted.delete(id)) this.#adoptedFiles += 1;
       else this.#mergedFiles += 1;
@@ -389,7 +390,7 @@ class Linking {
     }
   }
 
-  /** Each engine compares in its one thread: as many of them at once as there are processors. */
+  /** Each engine compares in its one thread. More of them at once than there are processors, as each waits for its next request now and then. */
   async #apply(merges: readonly Merge[], step: string): Promise<{ merge: Merge; outcome: MergeOutcome }[]> {
     const done: { merge: Merge; outcome: MergeOutcome }[] = [];
     const ofContainers = new Map<string, Merge[]>();
@@ -408,7 +409,7 @@ class Linking {
       for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) await this.#applyIn(...next, note);
     };
     const threads = this.#options.threads ?? 0;
-    const atOnce = Math.min(waiting.length, threads === 0 ? Math.min(availableParallelism(), MOST_ENGINES) : threads);
+    const atOnce = Math.min(waiting.length, threads === 0 ? Math.min(2 * availableParallelism(), MOST_ENGINES) : threads);
     const ended = await Promise.allSettled(Array.from({ length: atOnce }, work));
     const failed = ended.find((each) => each.status === 'rejected');
     if (failed !== undefined) throw failed.reason;

@@ -8,10 +8,13 @@ import { KnownObjects } from '../dedup/known-objects.js';
 import { readLinkCache, withKnownHashes, writeLinkCache, type CachedCandidate, type LinkCache, type LinkedObject } from '../dedup/link-cache.js';
 import { writeLinkSummary } from '../dedup/link-summary.js';
 import type { LinkedFiles } from '../dedup/linked-files.js';
-import { scanPrivateArea } from '../engine/scan.js';
+import { scanPrivateArea, type ScanRecord } from '../engine/scan.js';
 import { parseObjectId } from '../store/object-id.js';
 import { syncFileSystem } from '../store/sync-file-system.js';
 import { makeFolder } from '../store/write-file-durably.js';
+import { TreeReader } from '../store/tree-reader.js';
+import { containerAreaState, type AreaState } from './area-state.js';
+import { SumsOfAreas, sumArea, type CountedArea, type NewLink } from './area-sums.js';
 import { changeMark } from './change-mark.js';
 import { lock, openForReading, openForWriting, type ServiceContext } from './context.js';
 import { addKnownObjects } from './find-known-objects.js';
@@ -31,6 +34,8 @@ interface Looked {
   /** What its links name. */
   readonly objects: readonly LinkedObject[];
   readonly isUnchanged: boolean;
+  /** Its sums, as it was looked at. */
+  readonly before?: { readonly state: AreaState; readonly counted: CountedArea };
 }
 
 /** Private areas that are listed at once. */
@@ -54,6 +59,8 @@ export class LinkRun {
   readonly #context: ServiceContext;
   readonly #options: LinkContainersOptions;
   readonly #input: LinkRunInput;
+  /** Digests of the containers' trees. */
+  readonly #trees = new Map<string, string>();
   readonly #entered = new Map<string, EnteredContainer | string>();
   readonly #failed: { container: string; reason: string }[] = [];
   #generation = -1;
@@ -86,6 +93,7 @@ export class LinkRun {
       });
       // What is said to be done stays so, and its space is given back, whatever happens to the power.
       if (linked.adoptedFiles + linked.mergedFiles > 0 && this.#options.dryRun !== true) await syncFileSystem(this.#context.paths.privateAreas);
+      if (this.#options.dryRun !== true) this.#keepSums(looked, linked);
       if (this.#options.dryRun !== true && this.#options.hashBits === undefined) this.#remember(looked, linked);
       return { linked, unchanged: looked.filter(({ isUnchanged }) => isUnchanged).length, skipped: looked.flatMap(({ skipped }) => skipped), failed: this.#failed };
     } finally {
@@ -111,6 +119,7 @@ export class LinkRun {
     if (this.#options.dryRun !== true) noteObjectsChange(opened.catalog);
     this.#generation = objectsGeneration(opened.catalog);
     addKnownObjects(this.#context, opened.catalog, known);
+    for (const { name, tree } of opened.catalog.containers()) this.#trees.set(name, tree);
     // Of containers that are not asked for, what the last look at them found. Objects that are gone by now are nobody's.
     for (const { name } of opened.catalog.containers()) {
       if (!this.#input.names.includes(name)) addLinked(known, readLinkCache(this.#context.paths.linkCache(name), name)?.objects ?? []);
@@ -132,11 +141,13 @@ export class LinkRun {
     try {
       // Nobody can say whether it has changed: an engine can, the next time.
       if (before === null && this.#options.dryRun !== true && typeof (await this.#open(name)) !== 'string') before = await changeMark(paths, name);
+      const state = await containerAreaState(paths, name, signal);
       const records = await scanPrivateArea(paths, name, signal);
       const objects = records.flatMap(({ kind, object, sizeBytes }) => (kind === 'link' && object !== null ? [{ object, sizeBytes }] : []));
       const found = findCandidates(name, records, policy, Date.now() / 1000);
       const candidates = withKnownHashes(found.candidates, cache?.candidates ?? []);
-      return { name, policy, mark: before, candidates, kept: found.kept, skipped: found.skipped, objects, isUnchanged: false };
+      const counted = this.#options.dryRun === true ? undefined : this.#sum(name, records);
+      return { name, policy, mark: before, candidates, kept: found.kept, skipped: found.skipped, objects, isUnchanged: false, ...(counted !== undefined && { before: { state, counted } }) };
     } catch (error) {
       if (!(error instanceof TemplatefsError) || error.code === 'INTERRUPTED' || this.#input.names.length === 1) throw error;
       this.#failed.push({ container: name, reason: error.message });
@@ -165,6 +176,41 @@ export class LinkRun {
       if (typeof entered === 'string') continue;
       entered.use.release();
       await leaveContainer(this.#context, container);
+    }
+  }
+
+  /** What statistics would count, while the area's entries are here. @returns undefined where its tree cannot be read: others say so */
+  #sum(name: string, records: readonly ScanRecord[]): CountedArea | undefined {
+    const digest = this.#trees.get(name);
+    if (digest === undefined) return undefined;
+    try {
+      const tree = TreeReader.open(this.#context.paths.tree(digest));
+      try {
+        return sumArea(tree, records);
+      } finally {
+        tree.close();
+      }
+    } catch (error) {
+      if (error instanceof TemplatefsError) return undefined;
+      throw error;
+    }
+  }
+
+  /** So that the statistics after this need not look at the areas again. */
+  #keepSums(looked: readonly Looked[], linked: LinkedFiles): void {
+    const sums = new SumsOfAreas(this.#context);
+    const links = new Map<string, (NewLink | null)[]>();
+    for (const { container, object, sizeBytes, freedBytes } of linked.objects) {
+      const own = links.get(container) ?? [];
+      own.push(freedBytes === null ? null : { object, sizeBytes, freedBytes });
+      links.set(container, own);
+    }
+    for (const { name, before, kept } of looked) {
+      const tree = this.#trees.get(name);
+      const known = (links.get(name) ?? []).filter((link) => link !== null);
+      // Of what gives its space back later, or has now, nobody knows how much.
+      if (before === undefined || tree === undefined || kept.length > 0 || known.length !== (links.get(name) ?? []).length) continue;
+      sums.keepAfterMerging({ name, tree }, before.state, before.counted, known);
     }
   }
 
