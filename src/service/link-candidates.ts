@@ -390,7 +390,7 @@ class Linking {
     }
   }
 
-  /** Each engine compares in its one thread. More of them at once than there are processors, as each waits for its next request now and then. */
+  /** Each engine compares in its one thread: as many of them at once as there are processors. More get in each other's way. */
   async #apply(merges: readonly Merge[], step: string): Promise<{ merge: Merge; outcome: MergeOutcome }[]> {
     const done: { merge: Merge; outcome: MergeOutcome }[] = [];
     const ofContainers = new Map<string, Merge[]>();
@@ -409,7 +409,7 @@ class Linking {
       for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) await this.#applyIn(...next, note);
     };
     const threads = this.#options.threads ?? 0;
-    const atOnce = Math.min(waiting.length, threads === 0 ? Math.min(2 * availableParallelism(), MOST_ENGINES) : threads);
+    const atOnce = Math.min(waiting.length, threads === 0 ? Math.min(availableParallelism(), MOST_ENGINES) : threads);
     const ended = await Promise.allSettled(Array.from({ length: atOnce }, work));
     const failed = ended.find((each) => each.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
