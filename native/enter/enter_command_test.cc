@@ -19,6 +19,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -151,6 +152,8 @@ Entered enter(const std::string& root, pid_t first, const std::string& input, co
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
+    // What the test's own output still holds back would be written by the child, too.
+    std::fflush(nullptr);
     entered.pid = ::fork();
     if (entered.pid == 0) {
         ::dup2(writer.get(), 1);

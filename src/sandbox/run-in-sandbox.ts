@@ -87,8 +87,10 @@ async function checkRoot(root: string): Promise<void> {
       status = await lstat(join(root, name));
     } catch (error) {
       if (name !== '' && errnoOf(error) === 'ENOENT') continue; // bubblewrap makes it
-      throw new TemplatefsError('FAILED', `cannot enter ${root}: ${errnoOf(error) ?? String(error)}`, {
-        hint: 'mount the container first: templatefs mount CT',
+      // It was mounted for this command, or found to be: somebody has ended it since.
+      const isGone = ['ENOTCONN', 'ECONNABORTED'].includes(errnoOf(error) ?? '');
+      throw new TemplatefsError(isGone ? 'ENGINE_FAILED' : 'FAILED', `cannot enter ${root}: ${errnoOf(error) ?? String(error)}`, {
+        hint: isGone ? 'its engine has ended: run the command again' : 'mount the container first: templatefs mount CT',
         cause: error,
       });
     }

@@ -31,6 +31,12 @@ describe('a power loss', { timeout: TIMEOUT_MS }, () => {
     expect(ended).toMatchObject({ status: 0, stderr: '' });
   });
 
+  test('a change of packages is as before or as after', async () => {
+    const ended = await powerLoss('--command', 'rollback', '--cuts', '1', '--file-system', 'ext4', '--seed', '1', '--jobs', '1');
+    expect(ended.stdout).toMatch(/^power-loss: 1 cuts on ext4, 0 losses, \d+m\d\ds\n$/);
+    expect(ended).toMatchObject({ status: 0, stderr: '' });
+  });
+
   test('an fsync that does nothing is found', async () => {
     const ended = await powerLoss('--stories', '--file-system', 'ext4', '--jobs', '1', '--break', 'fdatasync');
     expect(ended.status).toBe(1);

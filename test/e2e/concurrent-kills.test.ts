@@ -17,8 +17,8 @@ const PARALLEL = 20;
 const SECONDS = Number(process.env['TEMPLATEFS_CONCURRENT_SECONDS'] ?? 0);
 const CONTAINERS = ['c0', 'c1', 'c2', 'c3', 'c4', 'c5'];
 const TEMPLATES = ['t1', 't2'];
-/** In these packages are changed; they have another template. */
-const WITH_PACKAGES = ['p0', 'p1', 'p2'];
+/** In these packages are changed, in the longer form; they have another template. */
+const WITH_PACKAGES = SECONDS > 0 ? ['p0', 'p1', 'p2'] : [];
 /** Made with an app, or not at all. */
 const WITH_APP = 'a0';
 /** A command that others keep from its lock for so long says BUSY. */
@@ -52,8 +52,8 @@ interface Command {
 }
 
 /** Commands, each as often as its share of the list. */
-function drawCommand(template: string): Command {
-  return Math.random() < 0.25 ? drawChange(template) : { args: drawOther() };
+function drawCommand(distribution: MiniDebian | undefined): Command {
+  return distribution !== undefined && Math.random() < 0.25 ? drawChange(distribution.template) : { args: drawOther() };
 }
 
 function drawChange(template: string): Command {
@@ -118,11 +118,11 @@ interface Run {
 class Running {
   readonly killed = new Set<ChildProcess>();
 
-  async run(store: TestStore, { args, repository }: Command, distribution: MiniDebian): Promise<Run> {
+  async run(store: TestStore, { args, repository }: Command, distribution: MiniDebian | undefined): Promise<Run> {
     let own: ChildProcess | undefined;
     const ended = await store.run(['--json', '--wait', String(WAIT_S), ...args], {
       timeoutMs: HANG_MS,
-      env: distribution.environment(repository ?? 'old'),
+      ...(distribution !== undefined && { env: distribution.environment(repository ?? 'old') }),
       onStart: (child) => {
         own = child;
         if (Math.random() > KILLED_SHARE) return;
@@ -219,6 +219,7 @@ function expectRightAnswer({ args, ended, killed }: Run): void {
 
 /** Each has the packages wholly in one version or not at all, and its package manager agrees. */
 async function expectWholePackages(store: TestStore): Promise<void> {
+  if (WITH_PACKAGES.length === 0) return;
   // What looks only does not put right what was cut short.
   await store.ok('--wait', '60', 'umount', 'p0', '--force');
   const names = ((await store.json('list')) as { name: string }[]).map(({ name }) => name);
@@ -260,7 +261,7 @@ async function expectTidy(store: TestStore): Promise<void> {
   expect(engines.flatMap((name) => readdirSync(join(run, name)).filter((file) => file !== 'log').map((file) => `${name}/${file}`))).toEqual([]);
 }
 
-async function oneRound(store: TestStore, distribution: MiniDebian, kills: Kills): Promise<number> {
+async function oneRound(store: TestStore, distribution: MiniDebian | undefined, kills: Kills): Promise<number> {
   const running = new Running();
   let over = false;
   const killer = killEngines(store, kills, () => over);
@@ -270,7 +271,7 @@ async function oneRound(store: TestStore, distribution: MiniDebian, kills: Kills
     await Promise.all(
       Array.from({ length: PARALLEL }, async () => {
         for (let i = 0; i < 2; i += 1) {
-          expectRightAnswer(await running.run(store, drawCommand(distribution.template), distribution));
+          expectRightAnswer(await running.run(store, drawCommand(distribution), distribution));
           count += 1;
         }
       }),
@@ -290,8 +291,8 @@ async function oneRound(store: TestStore, distribution: MiniDebian, kills: Kills
 test('twenty commands at once, and kills: the next commands find a whole store and leave it tidy', { timeout: (SECONDS + 300) * 1000 }, async () => {
   const store = scratch.makeStore();
   await store.make(archive, 'c0', 'c1');
-  const distribution = await makeMiniDebian(scratch, store);
-  for (const name of WITH_PACKAGES) await store.ok('create', name, '--ostemplate', distribution.template);
+  const distribution = WITH_PACKAGES.length > 0 ? await makeMiniDebian(scratch, store) : undefined;
+  for (const name of WITH_PACKAGES) await store.ok('create', name, '--ostemplate', distribution?.template ?? '');
   hasGc = /^  gc\b/m.test(await store.ok('--help'));
   const kills: Kills = { commands: 0, engines: 0 };
   let rounds = 0;

@@ -18,6 +18,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
 TEMPLATE = 'mini-1-x86_64'
 PACKAGES = ('dpkg', 'apt', 'libapt-pkg6.0')
@@ -185,8 +186,8 @@ def publish(folder, files, gpg):
 def build(folder):
     os.makedirs(f'{folder}/debs')
     build_root(f'{folder}/root')
-    home = f'{folder}/gnupg'
-    os.mkdir(home, 0o700)
+    # gpg's agent has its socket in there, whose path must be short.
+    home = tempfile.mkdtemp(prefix='gpg-', dir='/tmp')
     gpg = ('gpg', '--homedir', home, '--batch', '--yes', '--quiet')
     try:
         run(*gpg, '--passphrase', '', '--quick-generate-key', 'mini <mini@example.org>', 'ed25519', 'sign', 'never')
@@ -195,6 +196,7 @@ def build(folder):
             publish(f'{folder}/{name}', [*build_tool(f'{folder}/debs', version), build_plain(f'{folder}/debs', version), build_service(f'{folder}/debs', version)], gpg)
     finally:
         run('gpgconf', '--homedir', home, '--kill', 'all')
+        shutil.rmtree(home, ignore_errors=True)
     for path, text in {
         'os/default/package_manager': 'apt\n', 'os/default/distribution': 'debian\n', 'os/default/packages': 'mini-base\n',
         'os/default/repositories': '$MINI_REPOSITORY stable main\n', 'os/default/keys': f'{folder}/mini.gpg\n', 'app/tool/default/packages': 'tool\n', 'app/plain/default/packages': 'plain\n', 'app/toold/default/packages': 'toold\n',
