@@ -18,8 +18,14 @@ const MACHINE_ID_TEXT = /^[0-9a-f]{32}\n?$/;
 const PASSWORD_FILES = new Set(['/etc/shadow', '/etc/shadow-', '/etc/gshadow', '/etc/gshadow-']);
 /** Not for everybody in the container, but the same in all: what programs said, and an index of libraries. */
 const LOGS = new Set(['/var/log/apt/term.log', '/var/cache/ldconfig/aux-cache']);
-/** What a package manager noted of its own run, with times or the name of the machine in each line, and also of mere plans: stays in its container. */
-const OWN_LOGS = new Set<RawName>(['/var/log/zypper.log', '/var/log/dnf.log', '/var/log/dnf.librepo.log', '/var/log/dnf.rpm.log', '/var/log/hawkey.log']);
+/**
+ * What a package manager leaves of its own run, also of a mere plan, and what nobody needs: logs with times or the machine's name in each line, and the
+ * memory that connections to a database share, which SQLite makes anew for the first one that opens it. They stay in their container.
+ */
+const OF_ONE_RUN = new Set<RawName>([
+  '/var/log/zypper.log', '/var/log/dnf.log', '/var/log/dnf.librepo.log', '/var/log/dnf.rpm.log', '/var/log/hawkey.log',
+  '/usr/lib/sysimage/rpm/rpmdb.sqlite-shm', '/var/lib/rpm/rpmdb.sqlite-shm', '/var/lib/dnf/history.sqlite-shm',
+]);
 /** debconf keeps answers to questions for passwords here: names without values, as a rule. */
 const ANSWERS = new Set(['/var/cache/debconf/passwords.dat', '/var/cache/debconf/passwords.dat-old']);
 
@@ -84,7 +90,7 @@ export function replayableChange(before: AreaImage, after: AreaImage, tree: Para
     if (!change.written.has(path) || entry.kind === 'whiteout') continue;
     const inode = entry.kind === 'inode' ? entry.inode : change.after.indexed.get(entry.number);
     if (inode === undefined || !isRegular(inode.mode)) continue;
-    if (OWN_LOGS.has(path) && entry.kind === 'inode') {
+    if (OF_ONE_RUN.has(path) && entry.kind === 'inode') {
       entries.delete(path);
       written.delete(path);
       continue;
@@ -118,7 +124,7 @@ export function withMachineId(image: AreaImage, change: AreaChange, id: string):
   return { ...image, entries };
 }
 
-/** A machine-id is another one in each container, whatever they have in common; and so are some logs. */
+/** A machine-id is another one in each container, whatever they have in common; and so is what a run leaves. */
 export function isOwnOfEach(path: RawName): boolean {
-  return MACHINE_IDS.includes(path) || OWN_LOGS.has(path);
+  return MACHINE_IDS.includes(path) || OF_ONE_RUN.has(path);
 }
