@@ -1,5 +1,5 @@
 // npm run test:installer: apt, dnf and zypper of small distributions, killed at N random points each of install, update and remove, in stopped and
-// mounted containers and while they replay; test/support/kill-operations.ts says what must hold after each kill. And packages of running containers.
+// mounted containers, with apt also while it replays; test/support/kill-operations.ts says what must hold after each kill. And packages of running containers.
 //
 //   npm run test:installer -- [--kills N] [--only apt|dnf|zypper|running]           50 if not said
 

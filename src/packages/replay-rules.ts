@@ -18,6 +18,14 @@ const MACHINE_ID_TEXT = /^[0-9a-f]{32}\n?$/;
 const PASSWORD_FILES = new Set(['/etc/shadow', '/etc/shadow-', '/etc/gshadow', '/etc/gshadow-']);
 /** Not for everybody in the container, but the same in all: what programs said, and an index of libraries. */
 const LOGS = new Set(['/var/log/apt/term.log', '/var/cache/ldconfig/aux-cache']);
+/**
+ * What a package manager leaves of its own run, also of a mere plan, and what nobody needs: logs with times or the machine's name in each line, and the
+ * memory that connections to a database share, which SQLite makes anew for the first one that opens it. They stay in their container.
+ */
+const OF_ONE_RUN = new Set<RawName>([
+  '/var/log/zypper.log', '/var/log/dnf.log', '/var/log/dnf.librepo.log', '/var/log/dnf.rpm.log', '/var/log/hawkey.log',
+  '/usr/lib/sysimage/rpm/rpmdb.sqlite-shm', '/var/lib/rpm/rpmdb.sqlite-shm', '/var/lib/dnf/history.sqlite-shm',
+]);
 /** debconf keeps answers to questions for passwords here: names without values, as a rule. */
 const ANSWERS = new Set(['/var/cache/debconf/passwords.dat', '/var/cache/debconf/passwords.dat-old']);
 
@@ -77,10 +85,16 @@ export function replayableChange(before: AreaImage, after: AreaImage, tree: Para
   // One that was there before, and now has a copy, cannot be made anew.
   const areNew = [...ids.keys()].every((path) => change.written.has(path)) && new Set(ids.values()).size === 1;
   const entries = new Map<RawName, ImageEntry>(change.after.entries);
+  const written = new Map(change.written);
   for (const [path, entry] of change.after.entries) {
     if (!change.written.has(path) || entry.kind === 'whiteout') continue;
     const inode = entry.kind === 'inode' ? entry.inode : change.after.indexed.get(entry.number);
     if (inode === undefined || !isRegular(inode.mode)) continue;
+    if (OF_ONE_RUN.has(path) && entry.kind === 'inode') {
+      entries.delete(path);
+      written.delete(path);
+      continue;
+    }
     if (areNew && ids.has(path) && entry.kind === 'inode') {
       entries.set(path, { kind: 'inode', inode: withContent(inode, Buffer.alloc(0)) });
       continue;
@@ -91,7 +105,7 @@ export function replayableChange(before: AreaImage, after: AreaImage, tree: Para
     const text = textOf(inode, rules);
     if (text !== undefined && names.some((name) => isWord(text, name))) return { kind: 'unique', path, why: 'it names the container' };
   }
-  return { kind: 'replayable', change: { ...change, after: { ...change.after, entries } }, makesMachineId };
+  return { kind: 'replayable', change: { ...change, written, after: { ...change.after, entries } }, makesMachineId };
 }
 
 function machineIdOf(image: AreaImage, path: RawName): string | undefined {
@@ -110,7 +124,7 @@ export function withMachineId(image: AreaImage, change: AreaChange, id: string):
   return { ...image, entries };
 }
 
-/** A machine-id is another one in each container, whatever they have in common. */
+/** A machine-id is another one in each container, whatever they have in common; and so is what a run leaves. */
 export function isOwnOfEach(path: RawName): boolean {
-  return MACHINE_IDS.includes(path);
+  return MACHINE_IDS.includes(path) || OF_ONE_RUN.has(path);
 }

@@ -94,7 +94,7 @@ export function runningContainerCases({ containers, signals }: Cases): void {
     });
 
     /* What it tries: hostile-package.ts. Afterwards the host looks at the container in all the ways that read what is in it. */
-    test.each(Object.entries({ stopped: '', ...containers }))('%s: a hostile package script reaches nothing of the host', async (name, ids) => {
+    test.each(Object.entries({ stopped: '', ...containers }))('%s: a hostile package script reaches nothing of the host', { timeout: 5 * MINUTES }, async (name, ids) => {
       const folder = scratch.makeFolder('host');
       const secret = `canary-${randomBytes(8).toString('hex')}`;
       const canary = join(folder, 'canary');
@@ -107,6 +107,10 @@ export function runningContainerCases({ containers, signals }: Cases): void {
         const { port } = server.address() as AddressInfo;
         const hostile = await buildDeb(folder, hostilePackage({ canary, store: store.path, port, disk }));
         const flood = await buildDeb(folder, { name: 'flood', version: '1.0', scripts: { afterInstall: "echo was-here > /srv/flood; head -c 80000000 /dev/zero | tr '\\0' x" } });
+        const floods = `
+          templatefs localinstall c1 ${flood} 2>/srv/log || echo $?
+          grep -c 'wrote more than 64 MiB' /srv/log
+          inside 'ls /srv/flood 2>/dev/null; dpkg --audit; dpkg-query -W flood 2>/dev/null' || :`;
         const lines = await scripts.lines(
           `export HOST_SECRET=secret
           templatefs create c1 --ostemplate ${template} ${ids} >&2
@@ -115,17 +119,16 @@ export function runningContainerCases({ containers, signals }: Cases): void {
           grep -c "$(printf '\\033')" /srv/log || :
           inside 'cat /srv/breach 2>/dev/null; cat /srv/done; dpkg --audit; ls -d /run/templatefs* 2>/dev/null || :'
           ${name === 'stopped' ? "first=$(inside 'cat /srv/alive'); sleep 0.5; [ \"$first\" = \"$(inside 'cat /srv/alive')\" ] && echo ended" : 'echo ended'}
-          for command in 'list c1' 'info c1' 'diff c1' 'stats' 'query package tool' 'link c1' 'explain c1 /srv/sparse' 'install c1 tool' 'rollback c1 --force'; do templatefs $command >/srv/log 2>&1 || { echo $command; cat /srv/log >&2; }; done
+          for command in 'diff c1' 'query package tool' 'link c1' 'install c1 tool' 'rollback c1 --force'; do templatefs $command >/srv/log 2>&1 || { echo $command; cat /srv/log >&2; }; done
           ! grep -q ${secret} /srv/log || echo told
           inside 'stat -c %F /srv/whiteout /usr/share/dpkg/abitable'
-          templatefs localinstall c1 ${flood} 2>/srv/log || echo $?
-          grep -c 'wrote more than 64 MiB' /srv/log
-          inside 'ls /srv/flood 2>/dev/null; dpkg --audit; dpkg-query -W flood 2>/dev/null' || :
+          ${name === 'stopped' ? floods : ''}
           ${name === 'stopped' ? '' : 'runc delete --force k1'}
           grep -rqs ${secret} "$TEMPLATEFS_STORE/objects" "$TEMPLATEFS_STORE/trees" || echo not-taken`,
           name === 'stopped' ? '' : cleanUp,
+          4 * MINUTES,
         );
-        expect(lines).toEqual(['0', 'ran', 'ended', 'character special file', 'character special file', '14', '1', 'not-taken']);
+        expect(lines).toEqual(['0', 'ran', 'ended', 'character special file', 'character special file', ...(name === 'stopped' ? ['14', '1'] : []), 'not-taken']);
         expect(readFileSync(canary, 'utf8')).toBe(secret);
       } finally {
         server.close();

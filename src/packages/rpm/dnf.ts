@@ -11,7 +11,7 @@ import { isMeant, PACKAGE_NAME, WORK_FOLDER, type RpmProposal, type RpmStep, typ
 
 const PREPARE = `set -e
 umask 022
-export LC_ALL=C.UTF-8
+export LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 [ "$${SERVICES_VARIABLE}" != none ] || export SYSTEMD_OFFLINE=1
 mkdir -p ${WORK_FOLDER}
 `;

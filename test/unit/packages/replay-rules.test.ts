@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { replayableChange, withMachineId, type ReplayableChange } from '../../../src/packages/replay-rules.js';
+import { isOwnOfEach, replayableChange, withMachineId, type ReplayableChange } from '../../../src/packages/replay-rules.js';
 import { SECRET_PATHS } from '../../../src/packages/secrets.js';
 import { ownContent, type ImageInode } from '../../../src/store/area-image.js';
 import { Hierarchy } from '../../../src/store/hierarchy.js';
@@ -58,6 +58,16 @@ describe('what may be made in other containers', () => {
     const link = { '/etc/conf': inode({ number: OWN, object: OBJECT }) };
     expect(written(link, 'nothing').kind).toBe('replayable');
     expect(written(link, 'Name=web1')).toMatchObject({ kind: 'unique', why: 'it names the container' });
+  });
+
+  test('the log of zypper names the machine: it stays where it is', () => {
+    const found = written({ '/usr/bin/php': inode({ number: OWN, object: OBJECT }), '/var/log/zypper.log': inode({ number: OWN + 1, mode: 0o100640, content: 'web1(7) [zypper] went' }) });
+    if (found.kind !== 'replayable') throw new Error(found.why);
+    for (const names of [found.change.written, found.change.after.entries]) {
+      expect(names.has('/usr/bin/php')).toBe(true);
+      expect(names.has('/var/log/zypper.log')).toBe(false);
+    }
+    expect(isOwnOfEach('/var/log/zypper.log')).toBe(true);
   });
 
   test('a machine-id is left out, and made anew in each container', () => {
