@@ -47,6 +47,10 @@ const STATUS_CODES: Readonly<Record<number, ErrorCode>> = {
 
 /** The error for a code and message that an engine answered with; unknown codes become ENGINE_FAILED. */
 export function engineError(code: string, message: string): TemplatefsError {
+  // The worker has asked its holder, or the other way round, and nobody is there any more: in a moment the root is gone, too.
+  if (code === 'FAILED' && /^(?:Broken pipe|Connection reset by peer)$/.test(message)) {
+    return new TemplatefsError('ENGINE_FAILED', `a process of the engine has ended: ${message}`, { hint: 'run the command again' });
+  }
   const known = (KNOWN_CODES.has(code) ? code : 'ENGINE_FAILED') as ErrorCode;
   const hint = HINTS[known];
   const text = known === code || code === '' ? message : `${code}: ${message}`;

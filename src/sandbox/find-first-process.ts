@@ -1,5 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { lstatSync } from 'node:fs';
+import { rootError } from './root-error.js';
 
 /*
  * Whether a container runs: a process that is the first of a pid namespace and whose root is the mount of the container's root. So it is
@@ -24,7 +25,13 @@ function pidsOf(status: string): string[] {
 
 /** `0:53` of a root that is mounted there. The numbers are split as the kernel's makedev does it. */
 function deviceOf(root: string): string {
-  const { dev } = lstatSync(root);
+  const dev = (() => {
+    try {
+      return lstatSync(root).dev;
+    } catch (error) {
+      throw rootError(root, error);
+    }
+  })();
   return `${(dev >> 8) & 0xfff}:${(dev & 0xff) | ((dev >>> 12) & 0xfff00)}`;
 }
 

@@ -19,6 +19,7 @@ import { findExecutable } from './find-executable.js';
 import { listProcCovers } from './proc-covers.js';
 import { placeResolvConf, readHostResolvConf } from './resolv-conf.js';
 import type { ResolvConfPlace } from './resolv-conf.js';
+import { rootError } from './root-error.js';
 import { seccompFilter } from './seccomp-filter.js';
 import { LIFELINE_FD, RESOLV_CONF_FD, SECCOMP_FD, stageArguments, USERNS_FD } from './stage-arguments.js';
 import type { HostFolder } from './stage-arguments.js';
@@ -87,12 +88,7 @@ async function checkRoot(root: string): Promise<void> {
       status = await lstat(join(root, name));
     } catch (error) {
       if (name !== '' && errnoOf(error) === 'ENOENT') continue; // bubblewrap makes it
-      // It was mounted for this command, or found to be: somebody has ended it since.
-      const isGone = ['ENOTCONN', 'ECONNABORTED'].includes(errnoOf(error) ?? '');
-      throw new TemplatefsError(isGone ? 'ENGINE_FAILED' : 'FAILED', `cannot enter ${root}: ${errnoOf(error) ?? String(error)}`, {
-        hint: isGone ? 'its engine has ended: run the command again' : 'mount the container first: templatefs mount CT',
-        cause: error,
-      });
+      throw rootError(root, error);
     }
     if (!status.isDirectory()) {
       throw new TemplatefsError('FAILED', `cannot enter ${root}: its /${name} is not a folder`, {

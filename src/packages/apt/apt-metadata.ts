@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, rmSync } from 'node:fs';
-import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
 import { TemplatefsError } from '../../core/errors.js';
 import { decompress } from '../../store/decompress.js';
+import { publishDraft } from '../../store/draft-file.js';
 import { makeFolder, writeFileDurably } from '../../store/write-file-durably.js';
 import type { Repository } from '../../templates/definition.js';
 import { DEBIAN_ARCHITECTURES } from '../../templates/mmdebstrap-arguments.js';
@@ -88,7 +88,8 @@ async function buildIndex(host: PackageHost, repository: Repository, release: Re
       writer.endComponent(component);
     }
     writer.finish();
-    await rename(draft, file);
+    // Before state.json names it: an index that is empty after a power loss would be taken for one that is there.
+    publishDraft(draft, file);
   } catch (error) {
     writer.abandon();
     rmSync(draft, { force: true });

@@ -2,7 +2,7 @@ import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { checkVersionLine, findEngine } from '../../../src/engine/engine-binary.js';
-import { engineExitError, runEngine } from '../../../src/engine/run-engine.js';
+import { engineError, engineExitError, runEngine } from '../../../src/engine/run-engine.js';
 import { temporaryFolder } from '../catalog/temporary-store.js';
 
 const VERSION = 'templatefs-engine 0.1.0 protocol 1 tree 1 private 1';
@@ -76,4 +76,9 @@ describe('runEngine', () => {
     setTimeout(() => { controller.abort(new Error('enough')); }, 100);
     await expect(runEngine({ verb: 'mount', arguments: [], signal: controller.signal })).rejects.toThrow('enough');
   });
+});
+
+test('an engine one process of which has been killed is ENGINE_FAILED', () => {
+  expect(engineError('FAILED', 'Broken pipe')).toMatchObject({ code: 'ENGINE_FAILED', hint: 'run the command again' });
+  expect(engineError('FAILED', 'File exists')).toMatchObject({ code: 'FAILED', message: 'File exists' });
 });
