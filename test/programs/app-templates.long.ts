@@ -1,11 +1,12 @@
 import { statSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { StorePaths } from '../../src/core/store-paths.js';
+import { residentBytes } from '../../src/engine/resident-bytes.js';
 import { AreaView } from '../../src/service/area-view.js';
 import { isFile, sizeOf } from '../../src/service/root-view.js';
 import { objectPath, parseObjectId } from '../../src/store/object-id.js';
 import { rawFromText } from '../../src/store/raw-names.js';
-import { ENGINE, PYTHON, supportFile } from '../support/project.js';
+import { PYTHON, supportFile } from '../support/project.js';
 import { runOk } from '../support/run-program.js';
 import { useScratch } from '../support/scratch.js';
 import type { TestStore } from '../support/test-store.js';
@@ -109,7 +110,7 @@ describe('templates from the real mirror', { timeout: 20 * MINUTES }, () => {
       if (id === undefined) throw new Error(`no object: ${text}`);
       return objectPath(context.paths, id);
     });
-    const resident = async (): Promise<number> => Number(await runOk(ENGINE, ['resident'], { input: files.map((file) => `${file}\0`).join('') }));
+    const resident = async (): Promise<number> => (await residentBytes(files)).reduce((sum, bytes) => sum + bytes, 0);
     const paths = [...objects.keys()].map((path) => `${path}\0`).join('');
     const wanted = files.reduce((sum, file) => sum + statSync(file).size, 0);
     await runOk(PYTHON, ['-c', 'import os, sys\nfor path in sys.stdin.buffer.read().split(b"\\0"):\n  if path:\n    fd = os.open(path, os.O_RDONLY); os.fsync(fd); os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED); os.close(fd)'], { input: files.map((file) => `${file}\0`).join('') });
