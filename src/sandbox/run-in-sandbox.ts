@@ -358,6 +358,8 @@ export async function runInSandbox(options: SandboxOptions): Promise<number> {
   };
   if (pipes === undefined) for (const name of PASSED_ON) process.on(name, passOn);
   options.signal?.addEventListener('abort', kill, { once: true });
+  // While the sandbox was prepared nobody listened.
+  if (wasAborted()) kill();
   try {
     const ending = await ended;
     const pid = await firstPid;

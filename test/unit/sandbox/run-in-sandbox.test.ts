@@ -289,6 +289,13 @@ describe('the end', () => {
     expect(Date.now() - started).toBeLessThan(10_000);
   });
 
+  it('comes at once on an abort while the sandbox is prepared', async () => {
+    const abort = new AbortController();
+    const running = run('trap "" TERM; sleep 600', { signal: abort.signal });
+    abort.abort();
+    await expect(running).rejects.toMatchObject({ code: 'INTERRUPTED' });
+  });
+
   it('says when bubblewrap is not there', async () => {
     vi.stubEnv('PATH', '/nowhere');
     const { findExecutable } = await import('../../../src/sandbox/find-executable.js');
