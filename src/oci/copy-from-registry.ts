@@ -46,6 +46,7 @@ export async function runSkopeo(args: readonly string[], reference: string, { si
   const child = spawn(skopeo, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   const stop = (): void => { child.kill('SIGTERM'); };
   signal?.addEventListener('abort', stop, { once: true });
+  if (signal?.aborted === true) stop();
   let stderr = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr = `${stderr}${text}`.slice(-8192);

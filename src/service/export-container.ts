@@ -132,6 +132,7 @@ async function tryToWrite(
   const packed = packFolder(root, { oneFileSystem: true, ...(changes !== undefined && { members: changes.kept }) });
   const stop = (): void => void packed.stop();
   context.signal?.addEventListener('abort', stop, { once: true });
+  if (context.signal?.aborted === true) stop();
   try {
     // A tar that failed ends its stream as one that did not: nothing may name what came of it.
     const checked = packed.archive.pipe(endingWith(packed.ended));

@@ -155,6 +155,7 @@ async function pack(root: string, options: RpmBootstrapOptions, stream: PassThro
   ended.catch(() => undefined); // awaited below
   const kill = (): void => { child.kill('SIGKILL'); };
   options.signal?.addEventListener('abort', kill, { once: true });
+  if (options.signal?.aborted === true) kill();
   try {
     await pipeline(child.stdout, stream, { end: false });
     const status = await ended;

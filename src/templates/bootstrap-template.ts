@@ -132,6 +132,7 @@ async function runTool(definition: TemplateDefinition, options: BootstrapOptions
     child.stdout.destroy(); // a reader that gave up would keep it, and so the end of the child, waiting
   };
   options.signal?.addEventListener('abort', kill, { once: true });
+  if (isStopped()) kill();
   stream.once('close', kill); // the reader gave up
   try {
     await new Promise<void>((done, fail) => {
