@@ -1,3 +1,4 @@
+import { onAbort } from '../core/on-abort.js';
 import { FULL_HASH_BITS } from '../store/fingerprint.js';
 import { objectWorkers, responseError, type ObjectWorker } from '../store/object-workers.js';
 import { ScrubPace } from '../store/scrub-pace.js';
@@ -24,7 +25,7 @@ export async function fingerprintAll(files: readonly FileBelow[], what: 'ends' |
   const results: FileFingerprint[] = new Array<FileFingerprint>(files.length).fill(null);
   const pace = new ScrubPace(options.bytesPerSecond ?? 0);
   const stop = (): void => { pace.stop(); };
-  options.signal?.addEventListener('abort', stop, { once: true });
+  const stopListening = onAbort(options.signal, stop);
   let next = 0;
   const takeMessage = (): { from: number; to: number } => {
     const from = next;
@@ -54,6 +55,6 @@ export async function fingerprintAll(files: readonly FileBelow[], what: 'ends' |
     options.signal?.throwIfAborted();
     return results;
   } finally {
-    options.signal?.removeEventListener('abort', stop);
+    stopListening();
   }
 }

@@ -1,8 +1,8 @@
 import type { Candidate, SkippedFile } from './candidate.js';
 import type { CachedCandidate, LinkedObject } from './link-cache.js';
 
-/** What one run has made of candidates. */
-export interface LinkedFiles {
+/** Numbers of one run, as commands say them. */
+export interface LinkTotals {
   /** Files whose content became an object. */
   readonly adoptedFiles: number;
   /** Files that were found equal to an object. */
@@ -17,6 +17,10 @@ export interface LinkedFiles {
   readonly savedBytes: number;
   /** Read to find out what is equal. */
   readonly readBytes: number;
+}
+
+/** What one run has made of candidates. */
+export interface LinkedFiles extends LinkTotals {
   readonly skipped: readonly SkippedFile[];
   /** Files that are worth another look, although nothing changes them: they were in use. */
   readonly again: readonly Candidate[];

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { TemplatefsError } from '../core/errors.js';
+import { onAbort } from '../core/on-abort.js';
 import { findExecutable } from '../sandbox/find-executable.js';
 import { hostPlatform, type Platform } from './platform.js';
 
@@ -45,8 +46,7 @@ export async function runSkopeo(args: readonly string[], reference: string, { si
   const skopeo = await findExecutable({ name: 'skopeo', debianPackage: 'skopeo', purpose: 'copy images to and from registries' });
   const child = spawn(skopeo, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   const stop = (): void => { child.kill('SIGTERM'); };
-  signal?.addEventListener('abort', stop, { once: true });
-  if (signal?.aborted === true) stop();
+  const stopListening = onAbort(signal, stop);
   let stderr = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr = `${stderr}${text}`.slice(-8192);
@@ -63,7 +63,7 @@ export async function runSkopeo(args: readonly string[], reference: string, { si
       hint: 'try it alone: skopeo inspect docker://' + reference + '; credentials come from `skopeo login`, --no-tls-verify allows plain HTTP',
     });
   } finally {
-    signal?.removeEventListener('abort', stop);
+    stopListening();
   }
 }
 

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { errnoOf, TemplatefsError } from '../core/errors.js';
+import { onAbort } from '../core/on-abort.js';
 
 export interface ToolRun {
   /** Absolute path of a program of the host. */
@@ -62,7 +63,7 @@ export async function runTool(run: ToolRun): Promise<ToolEnd> {
       // It has ended by itself.
     }
   };
-  run.signal?.addEventListener('abort', kill, { once: true });
+  const stopListening = onAbort(run.signal, kill);
   try {
     const status = await new Promise<number>((done, fail) => {
       child.once('error', (error) => {
@@ -75,6 +76,6 @@ export async function runTool(run: ToolRun): Promise<ToolEnd> {
     if (wasAborted()) throw interrupted();
     return { status, stdout, stderr: stderr.join('\n') };
   } finally {
-    run.signal?.removeEventListener('abort', kill);
+    stopListening();
   }
 }

@@ -7,6 +7,7 @@ import { totalmem } from 'node:os';
 import { resolve } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
+import { onAbort } from '../core/on-abort.js';
 import { sandboxEnvironment } from './environment.js';
 import { seccompFilter } from './seccomp-filter.js';
 
@@ -106,7 +107,7 @@ export async function runInRunning(options: RunningOptions): Promise<number> {
   if (filter !== undefined && filterPipe instanceof Socket) filterPipe.on('error', () => undefined).end(filter);
   // It kills what it has started in the container before it ends: that must not be cut short.
   const abort = (): void => { lifeline.destroy(); };
-  options.signal?.addEventListener('abort', abort, { once: true });
+  const stopListening = onAbort(options.signal, abort);
   try {
     const copied = Promise.all([copy(output, options.stdout, over), copy(errors, options.stderr, over)]);
     const { code, signal } = await ended;
@@ -120,6 +121,6 @@ export async function runInRunning(options: RunningOptions): Promise<number> {
     const status = /^ended ([0-9]+)$/m.exec(said)?.[1];
     return status === undefined ? 137 : Number(status);
   } finally {
-    options.signal?.removeEventListener('abort', abort);
+    stopListening();
   }
 }

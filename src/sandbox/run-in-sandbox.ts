@@ -13,6 +13,7 @@ import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { errnoOf, TemplatefsError } from '../core/errors.js';
+import { onAbort } from '../core/on-abort.js';
 import { idMapArguments, type IdMaps, type IdRange } from '../core/id-map.js';
 import { sandboxEnvironment } from './environment.js';
 import { findExecutable } from './find-executable.js';
@@ -357,9 +358,7 @@ export async function runInSandbox(options: SandboxOptions): Promise<number> {
     });
   };
   if (pipes === undefined) for (const name of PASSED_ON) process.on(name, passOn);
-  options.signal?.addEventListener('abort', kill, { once: true });
-  // While the sandbox was prepared nobody listened.
-  if (wasAborted()) kill();
+  const stopListening = onAbort(options.signal, kill);
   try {
     const ending = await ended;
     const pid = await firstPid;
@@ -382,7 +381,7 @@ export async function runInSandbox(options: SandboxOptions): Promise<number> {
     over = true;
     await firstPid.catch(() => undefined);
     await status.close();
-    options.signal?.removeEventListener('abort', kill);
+    stopListening();
     if (pipes === undefined) for (const name of PASSED_ON) process.off(name, passOn);
   }
 }

@@ -3,6 +3,7 @@ import { HeldLocks } from '../catalog/lock.js';
 import { DEFAULT_POLICY, findCandidates, type SkippedFile } from '../dedup/candidate.js';
 import { withKnownHashes } from '../dedup/link-cache.js';
 import { KnownObjects } from '../dedup/known-objects.js';
+import type { LinkTotals } from '../dedup/linked-files.js';
 import { scanPrivateArea, type ScanRecord } from '../engine/scan.js';
 import { printableName, type RawName } from '../store/raw-names.js';
 import { lock, openForWriting, type ServiceContext } from './context.js';
@@ -25,13 +26,7 @@ export interface AdoptOptions {
   readonly hashBits?: number;
 }
 
-export interface AdoptedContainer {
-  readonly adoptedFiles: number;
-  readonly mergedFiles: number;
-  readonly keptFiles: number;
-  readonly addedBytes: number;
-  readonly linkedBytes: number;
-  readonly savedBytes: number;
+export interface AdoptedContainer extends Omit<LinkTotals, 'readBytes'> {
   readonly skipped: readonly { readonly path: string; readonly reason: string }[];
 }
 

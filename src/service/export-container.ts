@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import { Transform } from 'node:stream';
 import { promisify } from 'node:util';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
+import { onAbort } from '../core/on-abort.js';
 import { formatImageConfig, type ImageConfig } from '../core/image-config.js';
 import type { StoredImage } from '../oci/image.js';
 import { runSkopeo } from '../oci/copy-from-registry.js';
@@ -131,8 +132,7 @@ async function tryToWrite(
   const changes = image.base === undefined ? undefined : await changesOf(context, name);
   const packed = packFolder(root, { oneFileSystem: true, ...(changes !== undefined && { members: changes.kept }) });
   const stop = (): void => void packed.stop();
-  context.signal?.addEventListener('abort', stop, { once: true });
-  if (context.signal?.aborted === true) stop();
+  const stopListening = onAbort(context.signal, stop);
   try {
     // A tar that failed ends its stream as one that did not: nothing may name what came of it.
     const checked = packed.archive.pipe(endingWith(packed.ended));
@@ -146,7 +146,7 @@ async function tryToWrite(
     if (packed.hasChanged() && !last) return undefined;
     throw error;
   } finally {
-    context.signal?.removeEventListener('abort', stop);
+    stopListening();
     await packed.stop();
   }
 }

@@ -2,11 +2,11 @@ import { existsSync, lstatSync, readdirSync, rmSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Catalog } from '../catalog/catalog.js';
 import { HeldLocks, acquireLock, removeLockFile } from '../catalog/lock.js';
-import { processStart } from '../catalog/process-identity.js';
 import { TemplatefsError } from '../core/errors.js';
 import { namesIn } from '../store/folder-names.js';
 import { removeRunFiles } from '../engine/clean-dead-engine.js';
 import { engineState } from '../engine/engine-state.js';
+import { isLeftDraft } from '../store/draft-file.js';
 import { staleStaging } from '../store/staging.js';
 import type { ServiceContext } from './context.js';
 import { removeFolder, removeSnapshots } from './journal.js';
@@ -42,8 +42,7 @@ function leftover(path: string, remove: () => Promise<boolean> | boolean): Lefto
 /** Files that are being written by a process that is gone: `NAME.tmp-PID`. */
 function temporaries(folder: string): Leftover[] {
   return namesIn(folder).flatMap((name) => {
-    const pid = /\.tmp-(\d+)$/.exec(name)?.[1];
-    if (pid === undefined || processStart(Number(pid)) !== undefined) return [];
+    if (!isLeftDraft(name)) return [];
     const path = join(folder, name);
     return [leftover(path, () => {
       rmSync(path, { force: true });

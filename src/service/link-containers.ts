@@ -1,5 +1,5 @@
 import type { LinkSettings } from '../core/link-policy.js';
-import type { LinkedFiles } from '../dedup/linked-files.js';
+import type { LinkTotals, LinkedFiles } from '../dedup/linked-files.js';
 import { readLinkSummary, type LinkSummary } from '../dedup/link-summary.js';
 import type { SkippedFile } from '../dedup/candidate.js';
 import { printableName } from '../store/raw-names.js';
@@ -24,18 +24,11 @@ export interface LinkContainersOptions {
   readonly onWork?: () => void;
 }
 
-export interface LinkedContainers {
+export interface LinkedContainers extends LinkTotals {
   readonly dryRun: boolean;
   readonly containers: number;
   /** Of those, so many in which nothing had changed. */
   readonly unchanged: number;
-  readonly adoptedFiles: number;
-  readonly mergedFiles: number;
-  readonly keptFiles: number;
-  readonly addedBytes: number;
-  readonly linkedBytes: number;
-  readonly savedBytes: number;
-  readonly readBytes: number;
   readonly seconds: number;
   readonly skipped: readonly { readonly container: string; readonly path: string; readonly reason: string }[];
   /** Containers that could not be looked at. */

@@ -11,7 +11,17 @@ import { syncFolder } from './write-file-durably.js';
 /** @returns where a file is written until it has its name; drafts of processes that have gone are removed */
 export function beginDraft(path: string): string {
   removeLeftDrafts(path);
+  return draftOf(path);
+}
+
+function draftOf(path: string): string {
   return `${path}.tmp-${process.pid}`;
+}
+
+/** Whether a name is that of a draft that nobody is writing any more. */
+export function isLeftDraft(name: string): boolean {
+  const pid = /\.tmp-([1-9]\d{0,9})$/.exec(name)?.[1];
+  return pid !== undefined && processStart(Number(pid)) === undefined;
 }
 
 /** Makes a draft durable and gives it its name. */
@@ -28,7 +38,7 @@ export function publishDraft(draft: string, path: string): void {
 
 function removeLeftDrafts(path: string): void {
   const folder = dirname(path);
-  const start = `${basename(path)}.tmp-`;
+  const own = draftOf(path);
   let names: string[];
   try {
     names = readdirSync(folder);
@@ -36,8 +46,8 @@ function removeLeftDrafts(path: string): void {
     // Whoever makes the draft says what is wrong with the folder.
     return;
   }
-  for (const name of names) {
-    const pid = name.startsWith(start) ? name.slice(start.length) : '';
-    if (/^[1-9]\d{0,9}$/.test(pid) && processStart(Number(pid)) === undefined) rmSync(join(folder, name), { force: true });
+  for (const name of names.filter((each) => each.startsWith(`${basename(path)}.tmp-`))) {
+    // One with this process's number is of an earlier process that had it.
+    if (isLeftDraft(name) || name === basename(own)) rmSync(join(folder, name), { force: true });
   }
 }

@@ -1,6 +1,7 @@
 import { createReadStream } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { errnoOf, TemplatefsError } from '../core/errors.js';
+import { onAbort } from '../core/on-abort.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { ArchiveHierarchy } from './archive-hierarchy.js';
 import { interrupted } from './bad-archive.js';
@@ -81,7 +82,7 @@ export async function importStream(
   };
   // An error that comes before anybody reads is kept by the stream; without a listener it would end the process.
   source.on('error', () => undefined);
-  options.signal?.addEventListener('abort', stop, { once: true });
+  const stopListening = onAbort(options.signal, stop);
   try {
     const archive = new ArchiveHierarchy(options.maxEntries);
     return await importWith(paths, options, archive, async (running) => {
@@ -91,7 +92,7 @@ export async function importStream(
       await after?.(archive);
     });
   } finally {
-    options.signal?.removeEventListener('abort', stop);
+    stopListening();
     source.destroy();
   }
 }

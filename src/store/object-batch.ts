@@ -1,5 +1,6 @@
 import { rm, statfs } from 'node:fs/promises';
 import { TemplatefsError, storeWriteError } from '../core/errors.js';
+import { onAbort } from '../core/on-abort.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { BufferPool } from './buffer-pool.js';
 import { linkContents, type CommittedObjects, type StagedContents } from './commit-objects.js';
@@ -145,7 +146,7 @@ export class ObjectBatch {
     this.#check();
     const pace = new ScrubPace(bytesPerSecond);
     const stop = (): void => { pace.stop(); };
-    signal?.addEventListener('abort', stop, { once: true });
+    const stopListening = onAbort(signal, stop);
     const tickets = new Array<Ticket | undefined>(files.length).fill(undefined);
     // A SHA-256 takes several times as long as all the rest, and only broken objects that may be mended by it are worth that.
     const withSums = namesIn(this.#paths.broken).length > 0;
@@ -178,7 +179,7 @@ export class ObjectBatch {
       this.#check();
       return tickets;
     } finally {
-      signal?.removeEventListener('abort', stop);
+      stopListening();
     }
   }
 

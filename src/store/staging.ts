@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { processStart } from '../catalog/process-identity.js';
 import { storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { namesIn } from './folder-names.js';
@@ -57,18 +57,4 @@ export function staleStaging(paths: StorePaths): string[] {
       return match?.[1] !== undefined && processStart(Number(match[1])) !== match[2];
     })
     .map((name) => join(paths.staging, name));
-}
-
-/**
- * When the process started, in clock ticks since boot: field 22 of /proc/PID/stat (proc(5)). With it a process that
- * only has the number of a dead one is told apart. Undefined when there is no such process.
- */
-function processStart(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // The second field is a name in parentheses that may hold spaces; field 3 follows the last parenthesis.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
-  } catch {
-    return undefined;
-  }
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream, lstatSync, type Stats } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { errnoOf, TemplatefsError } from '../core/errors.js';
+import { onAbort } from '../core/on-abort.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { interrupted } from './bad-archive.js';
 import { SUM_BYTES, readSums } from './content-sums.js';
@@ -72,7 +73,7 @@ export async function verifyObjects(paths: StorePaths, options: VerifyOptions = 
   const throwIfAborted = (): void => {
     if (signal?.aborted === true) throw interrupted('the check');
   };
-  signal?.addEventListener('abort', stop, { once: true });
+  const stopListening = onAbort(signal, stop);
   const report = (): void => { onProgress?.({ checked, bytes: pace.bytesRead }); };
   const timer = setInterval(report, PROGRESS_MS);
   // Each thread takes the next few files whenever it is done with the last.
@@ -111,7 +112,7 @@ export async function verifyObjects(paths: StorePaths, options: VerifyOptions = 
     await Promise.all(objectWorkers().map(check));
   } finally {
     clearInterval(timer);
-    signal?.removeEventListener('abort', stop);
+    stopListening();
     pace.stop();
   }
   return { checked, problems: problems.sort((a, b) => (a.name < b.name ? -1 : 1)) };

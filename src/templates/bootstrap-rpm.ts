@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { PassThrough } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { TemplatefsError } from '../core/errors.js';
+import { onAbort } from '../core/on-abort.js';
 import { driverFor } from '../packages/drivers.js';
 import type { ContainerAnswer, ContainerCommand, ContainerPrograms, PackageHost, PackageRequest, PackageSource } from '../packages/package-manager.js';
 import { SERVICES_VARIABLE } from '../packages/package-manager.js';
@@ -154,15 +155,14 @@ async function pack(root: string, options: RpmBootstrapOptions, stream: PassThro
   });
   ended.catch(() => undefined); // awaited below
   const kill = (): void => { child.kill('SIGKILL'); };
-  options.signal?.addEventListener('abort', kill, { once: true });
-  if (options.signal?.aborted === true) kill();
+  const stopListening = onAbort(options.signal, kill);
   try {
     await pipeline(child.stdout, stream, { end: false });
     const status = await ended;
     if (status !== 0) throw new TemplatefsError('FAILED', `cannot pack the new root: ${errors.trim().split('\n')[0] ?? String(status)}`);
   } finally {
     kill();
-    options.signal?.removeEventListener('abort', kill);
+    stopListening();
   }
 }
 

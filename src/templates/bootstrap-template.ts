@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline';
 import { PassThrough } from 'node:stream';
 import type { Readable } from 'node:stream';
 import { errnoOf, TemplatefsError } from '../core/errors.js';
+import { onAbort } from '../core/on-abort.js';
 import type { PackageHost } from '../packages/package-manager.js';
 import { findExecutable } from '../sandbox/find-executable.js';
 import { bootstrapRpm } from './bootstrap-rpm.js';
@@ -131,8 +132,7 @@ async function runTool(definition: TemplateDefinition, options: BootstrapOptions
     }
     child.stdout.destroy(); // a reader that gave up would keep it, and so the end of the child, waiting
   };
-  options.signal?.addEventListener('abort', kill, { once: true });
-  if (isStopped()) kill();
+  const stopListening = onAbort(options.signal, kill);
   stream.once('close', kill); // the reader gave up
   try {
     await new Promise<void>((done, fail) => {
@@ -146,7 +146,7 @@ async function runTool(definition: TemplateDefinition, options: BootstrapOptions
       });
     });
   } finally {
-    options.signal?.removeEventListener('abort', kill);
+    stopListening();
     stream.off('close', kill);
   }
 }
