@@ -2,11 +2,11 @@ import { onAbort } from '../core/on-abort.js';
 import { FULL_HASH_BITS } from '../store/fingerprint.js';
 import { objectWorkers, responseError, type ObjectWorker } from '../store/object-workers.js';
 import { ScrubPace } from '../store/scrub-pace.js';
+import { shareFiles } from '../store/share-files.js';
 import type { FileBelow, FileFingerprint } from '../store/worker-messages.js';
 
 /** A message to a thread: enough that talking costs little, little enough that all threads end together. */
-const FILES_PER_MESSAGE = 256;
-const BYTES_PER_MESSAGE = 32 * 2 ** 20;
+const MESSAGE = { files: 256, bytes: 32 * 2 ** 20 };
 
 export interface FingerprintOptions {
   /** Bits that count: fewer only in tests. */
@@ -26,18 +26,13 @@ export async function fingerprintAll(files: readonly FileBelow[], what: 'ends' |
   const pace = new ScrubPace(options.bytesPerSecond ?? 0);
   const stop = (): void => { pace.stop(); };
   const stopListening = onAbort(options.signal, stop);
-  let next = 0;
-  const takeMessage = (): { from: number; to: number } => {
-    const from = next;
-    for (let bytes = 0; next < files.length && next - from < FILES_PER_MESSAGE && bytes < BYTES_PER_MESSAGE; next += 1) bytes += files[next]?.sizeBytes ?? 0;
-    return { from, to: next };
-  };
+  const shares = shareFiles(files, MESSAGE);
   const work = async (worker: ObjectWorker): Promise<void> => {
-    for (let { from, to } = takeMessage(); from < to; { from, to } = takeMessage()) {
+    for (const share of shares) {
       options.signal?.throwIfAborted();
       const response = await worker.request({
         kind: 'fingerprint',
-        files: files.slice(from, to),
+        files: share.files,
         what,
         hashBits: options.hashBits ?? FULL_HASH_BITS,
         pace: pace.memory,
@@ -45,7 +40,7 @@ export async function fingerprintAll(files: readonly FileBelow[], what: 'ends' |
       });
       const failed = responseError(response);
       if (failed !== undefined) throw failed;
-      for (const [at, fingerprint] of (response.fingerprints ?? []).entries()) results[from + at] = fingerprint;
+      for (const [at, fingerprint] of (response.fingerprints ?? []).entries()) results[share.from + at] = fingerprint;
       options.onProgress?.(pace.bytesRead);
     }
   };

@@ -1,5 +1,6 @@
-import { closeSync, fstatSync, readSync } from 'node:fs';
+import { closeSync, fstatSync } from 'node:fs';
 import { errnoOf } from '../core/errors.js';
+import { readFully } from './compare-content.js';
 import { fingerprint, Fingerprint } from './fingerprint.js';
 import { PrivateFiles } from './private-files.js';
 import { ScrubPace } from './scrub-pace.js';
@@ -51,16 +52,11 @@ function fingerprintFile(files: PrivateFiles, { top, path, sizeBytes: size }: Fi
 function readRange(fd: number, start: number, end: number, pace: ScrubPace, use: (read: Buffer) => void): boolean {
   piece ??= Buffer.alloc(PIECE_BYTES);
   for (let at = start; at < end; ) {
-    let filled = 0;
-    const wanted = Math.min(piece.length, end - at);
-    while (filled < wanted) {
-      const count = readSync(fd, piece, filled, wanted - filled, at + filled);
-      if (count === 0) return false;
-      filled += count;
-    }
-    use(piece.subarray(0, filled));
-    at += filled;
-    if (!pace.take(filled)) return false;
+    const read = piece.subarray(0, Math.min(piece.length, end - at));
+    if (readFully(fd, read, at) < read.length) return false;
+    use(read);
+    at += read.length;
+    if (!pace.take(read.length)) return false;
   }
   return true;
 }

@@ -9,6 +9,7 @@ import { FULL_HASH_BITS } from './fingerprint.js';
 import { namesIn } from './folder-names.js';
 import { objectWorkers, responseError, type ObjectWorker } from './object-workers.js';
 import { ScrubPace } from './scrub-pace.js';
+import { shareFiles } from './share-files.js';
 import { createStagingFolder } from './staging.js';
 import { syncFileSystem } from './sync-file-system.js';
 import type { BatchPlace, FileBelow, HashedContent, WorkerRequest, WorkerResponse } from './worker-messages.js';
@@ -19,8 +20,7 @@ const BUFFER_BYTES = 1 << 20;
 const BUFFERS_PER_WORKER = 3;
 const MAX_FILES_PER_MESSAGE = 512;
 /** Of files that threads read themselves: little enough that all threads end together, and that a full disk is noticed. */
-const COPIED_BYTES_PER_MESSAGE = 16 * 2 ** 20;
-const COPIED_FILES_PER_MESSAGE = 128;
+const COPIED_PER_MESSAGE = { files: 128, bytes: 16 * 2 ** 20 };
 /** Longest hole that is hashed in one go: a fraction of a second, so that an abort is not held up. */
 const HOLE_PIECE_BYTES = 2 ** 30;
 /** Space that an import leaves on the file system, so that the catalog and running containers go on. */
@@ -150,22 +150,17 @@ export class ObjectBatch {
     const tickets = new Array<Ticket | undefined>(files.length).fill(undefined);
     // A SHA-256 takes several times as long as all the rest, and only broken objects that may be mended by it are worth that.
     const withSums = namesIn(this.#paths.broken).length > 0;
-    let next = 0;
-    const takeMessage = (): { from: number; to: number } => {
-      const from = next;
-      for (let bytes = 0; next < files.length && next - from < COPIED_FILES_PER_MESSAGE && bytes < COPIED_BYTES_PER_MESSAGE; next += 1) bytes += files[next]?.sizeBytes ?? 0;
-      return { from, to: next };
-    };
+    const shares = shareFiles(files, COPIED_PER_MESSAGE);
     const work = async (worker: ObjectWorker): Promise<void> => {
-      for (let { from, to } = takeMessage(); from < to; { from, to } = takeMessage()) {
+      for (const share of shares) {
         signal?.throwIfAborted();
         this.#check();
-        const request = { kind: 'copy', place: this.#place, files: files.slice(from, to), withSums, pace: pace.memory, bytesPerSecond } as const;
+        const request = { kind: 'copy', place: this.#place, files: share.files, withSums, pace: pace.memory, bytesPerSecond } as const;
         await this.#send(worker, request, (response) => {
           for (const [at, content] of (response.copied ?? []).entries()) {
             if (content === null) continue;
             const ticket = this.#newTicket();
-            tickets[from + at] = ticket;
+            tickets[share.from + at] = ticket;
             this.#stagedBytes += content.written;
             this.#record(ticket, content);
           }

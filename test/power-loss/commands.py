@@ -9,7 +9,7 @@ import time
 import template
 from engine import EngineRoot, end_engines
 from model import check, initial, walk
-from roots import Failed, end, start_noise
+from roots import Failed, end, said_until_end, start_noise
 
 GONE_WAIT_S = 60
 
@@ -287,11 +287,7 @@ class CommandCut:
         done = process.poll() == 0
         volume.cut(rng.choice(['lose-log', 'lose-log', 'flush-log']), fd)
         os.close(fd)
-        try:
-            _out, err = process.communicate(timeout=GONE_WAIT_S)
-        except subprocess.TimeoutExpired as error:
-            process.kill()
-            raise Failed(f'{self.name}: the command hangs after the cut') from error
+        err = said_until_end(process, self.name, GONE_WAIT_S)
         if process.returncode == 0 and done:
             self.job.durations[self.name] = 0.8 * took_s + 0.2 * max(0.1, min(delay_s, 1.0))
         elif not done:

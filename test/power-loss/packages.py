@@ -10,7 +10,7 @@ from engine import end_engines
 from mini_debian import TEMPLATE
 from package_stories import NAMES, ends_of, left_over, state, stories, told_as_wanted, which
 from root_photo import differences
-from roots import Failed, end, start_noise
+from roots import Failed, end, said_until_end, start_noise
 
 GONE_WAIT_S = 120
 
@@ -132,11 +132,7 @@ class PackageCut:
         self.where += f', after {time.monotonic() - started:.2f} s'
         volume.cut(rng.choice(['lose-log', 'lose-log', 'flush-log']), fd)
         os.close(fd)
-        try:
-            _out, err = process.communicate(timeout=GONE_WAIT_S)
-        except subprocess.TimeoutExpired as error:
-            process.kill()
-            raise Failed(f'{self.name}: the command hangs after the cut') from error
+        err = said_until_end(process, self.name, GONE_WAIT_S)
         if '    at ' in err:
             raise Failed(f'{self.name}: the command said: {err}')
         if ended not in (None, 0):

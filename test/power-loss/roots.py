@@ -5,6 +5,7 @@ import pickle
 import random
 import signal
 import sqlite3
+import subprocess
 import time
 
 from engine import EngineRoot
@@ -20,6 +21,16 @@ END_WAIT_S = 60
 
 class Failed(Exception):
     """Something was lost, torn or refused."""
+
+
+def said_until_end(process, name, wait_s):
+    """What a command whose file system has been cut off says on stderr. It has to end by itself."""
+    try:
+        _out, err = process.communicate(timeout=wait_s)
+    except subprocess.TimeoutExpired as error:
+        process.kill()
+        raise Failed(f'{name}: the command hangs after the cut') from error
+    return err
 
 
 class Log:
