@@ -5,7 +5,7 @@ import type { Catalog } from '../catalog/catalog.js';
 import { formatContainerFile } from '../catalog/container-file.js';
 import { HeldLocks } from '../catalog/lock.js';
 import type { TemplateRecord } from '../catalog/records.js';
-import { makeFolder, syncFolder, writeFileDurably } from '../store/write-file-durably.js';
+import { makeFolder, syncFolder, writeNewFile } from '../store/write-file-durably.js';
 import { TemplatefsError } from '../core/errors.js';
 import type { IdMaps } from '../core/id-map.js';
 import { checkContainerName } from '../core/names.js';
@@ -30,6 +30,11 @@ export interface CreateContainerOptions {
   readonly ids?: IdMaps | null;
   /** undefined: what its template says. */
   readonly shared?: SharedPaths;
+  /**
+   * Begun as soon as it is in its place, while its lock is held and the catalog still follows. What it throws is passed on, and the
+   * container stays.
+   */
+  readonly onPlaced?: () => Promise<void>;
 }
 
 export interface CreatedContainer {
@@ -41,7 +46,7 @@ export interface CreatedContainer {
 
 /**
  * Makes a container: a private area with nothing in it. Costs the same whatever the template's size. When this returns
- * the container is durable; when it fails nothing is left of it.
+ * the container is durable; when it fails nothing is left of it, unless it was `onPlaced` that failed.
  *
  * @throws USAGE, TEMPLATE_NOT_FOUND, CONTAINER_EXISTS, BAD_TREE, BUSY, STORE_NOT_WRITABLE, NO_SPACE
  */
@@ -96,13 +101,14 @@ async function make(context: ServiceContext, options: CreateContainerOptions, un
 async function makeArea(context: ServiceContext, catalog: Catalog, options: CreateContainerOptions, template: TemplateRecord, created: string): Promise<void> {
   const { paths } = context;
   const { name } = options;
+  let further: Promise<void> | undefined;
   await journaled(paths, catalog, 'create-container', name, async (entry) => {
     const draft = draftArea(paths, entry);
     await makeAreaFolder(draft);
     for (const folder of ['root', 'inodes', 'staging']) makeFolder(join(draft, folder));
     // What stands below it has its own modes; the private area itself is closed to all but root.
     chmodSync(join(draft, 'root'), 0o755);
-    writeFileDurably(
+    writeNewFile(
       join(draft, 'container'),
       formatContainerFile(withApps({
         name,
@@ -119,7 +125,14 @@ async function makeArea(context: ServiceContext, catalog: Catalog, options: Crea
     syncFolder(draft);
     context.signal?.throwIfAborted();
     moveFolder(draft, paths.privateArea(name), paths.privateAreas);
+    further = options.onPlaced?.();
+    // Whatever becomes of the catalog, nobody is to miss what became of this.
+    further?.catch(() => undefined);
+  }).catch(async (error: unknown) => {
+    await further?.catch(() => undefined);
+    throw error;
   });
+  await further;
 }
 
 /** A container on a tree that is gone or broken would be of no use; opening a tree costs the same whatever its size. */

@@ -87,14 +87,19 @@ export async function removeFolder(folder: string): Promise<void> {
   }
 }
 
-async function settleContainer(paths: StorePaths, catalog: Catalog, entry: Pick<JournalEntry, 'id' | 'subject'>): Promise<void> {
+/** What is half made or half removed of a container goes. */
+async function clearContainer(paths: StorePaths, entry: Pick<JournalEntry, 'id' | 'subject'>): Promise<void> {
   await removeFolder(draftArea(paths, entry));
   await removeFolder(trashArea(paths, entry));
   const name = entry.subject;
+  if (!existsSync(paths.privateArea(name))) await removeSnapshots(paths, name);
+}
+
+/** The catalog follows the files. */
+function followContainer(paths: StorePaths, catalog: Catalog, name: string): void {
   const file = readContainerFile(paths.containerFile(name));
   const row = catalog.container(name);
   if (file === undefined) {
-    if (!existsSync(paths.privateArea(name))) await removeSnapshots(paths, name);
     catalog.removeContainer(name);
   } else if ((row?.tree !== file.tree || row.template !== file.template) && catalog.template(file.template) !== undefined) {
     catalog.putContainer({ name, template: file.template, tree: file.tree, created: file.created, mountpoint: row?.mountpoint ?? null });
@@ -119,8 +124,13 @@ async function settle(paths: StorePaths, catalog: Catalog, entry: Pick<JournalEn
     case 'clone-container':
     case 'destroy-container':
     case 'restore-container':
-      await settleContainer(paths, catalog, entry);
-      break;
+      await clearContainer(paths, entry);
+      // One transaction: each is an fsync.
+      catalog.transaction(() => {
+        followContainer(paths, catalog, entry.subject);
+        catalog.endJournal(entry.id);
+      });
+      return;
     case 'add-snapshot':
     case 'remove-snapshot':
       await settleSnapshots(paths, entry);

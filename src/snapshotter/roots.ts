@@ -15,9 +15,20 @@ export interface RootOptions {
   readonly settings: SnapshotSettings;
 }
 
-/** Makes the container of a snapshot, not mounted yet. @throws what `createContainer` throws */
-export async function makeContainer(context: ServiceContext, { name, template, settings }: RootOptions): Promise<void> {
-  await createContainer(context, { name, template, ...settings });
+/**
+ * Makes the container of a snapshot and mounts it.
+ *
+ * @returns the folder that containerd is to bind @throws what `createContainer` and `mountRoot` throw; the container may be left then
+ */
+export async function makeRoot(context: ServiceContext, { name, template, readOnly, settings }: RootOptions): Promise<string> {
+  let root = '';
+  await createContainer(context, {
+    name,
+    template,
+    ...settings,
+    onPlaced: async () => { root = await mountHeld(context, name, readOnly); },
+  });
+  return root;
 }
 
 /**
@@ -29,6 +40,11 @@ export async function mountRoot(context: ServiceContext, name: string, readOnly:
   const { paths } = context;
   if ((await settledEngineState(paths, name)).state === 'mounted') return defaultRootPath(paths, name);
   using _held = await holdContainer(context, name);
+  return await mountHeld(context, name, readOnly);
+}
+
+/** Its lock is held. */
+async function mountHeld(context: ServiceContext, name: string, readOnly: boolean): Promise<string> {
   const { root } = await mountLocked(context, { name, temporary: false, ...(readOnly && { mountOptions: 'ro' }) });
   return root;
 }

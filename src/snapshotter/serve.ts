@@ -2,6 +2,7 @@ import { chmodSync, lstatSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { Catalog } from '../catalog/catalog.js';
 import { HeldLocks } from '../catalog/lock.js';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
 import { checkFuse } from '../engine/mount-engine.js';
@@ -46,6 +47,8 @@ export async function serveSnapshots(context: ServiceContext, options: ServeOpti
   (await openForWriting(context))[Symbol.dispose]();
   using locks = new HeldLocks();
   locks.hold(await lock(context, { name: 'snapshotter', what: 'the snapshotter of this store', mode: 'exclusive' }));
+  // While somebody has the catalog open, SQLite keeps its log: making and removing it for each call would cost some fsyncs.
+  using _log = Catalog.open(paths, 'read');
   // Without the signal: what is under way is finished.
   const patient: ServiceContext = {
     paths,

@@ -9,7 +9,7 @@ import type { Labels, Mount } from './messages.js';
 import { now } from './now.js';
 import type { Orphans } from './orphans.js';
 import { ContainerdRecords } from './records.js';
-import { makeContainer, mountRoot, unmountRoot } from './roots.js';
+import { makeRoot, mountRoot, unmountRoot } from './roots.js';
 import { STATUS, StatusError } from './status.js';
 import { Turns } from './turns.js';
 import { ActiveUsage, scannedUsage, type Usage } from './usage.js';
@@ -113,8 +113,7 @@ export class Snapshotter {
       const time = now();
       const record: ContainerdFile = { id, kind, key, parent, created: time, updated: time, labels, usageBytes: 0, usageInodes: 0 };
       try {
-        await makeContainer(this.#context, { name, template: base === undefined ? EMPTY_TEMPLATE : containerdName(base.id), readOnly: kind === 'view', settings });
-        const root = await mountRoot(this.#context, name, kind === 'view');
+        const root = await makeRoot(this.#context, { name, template: base === undefined ? EMPTY_TEMPLATE : containerdName(base.id), readOnly: kind === 'view', settings });
         this.#records.put(record);
         return mounts(record, root);
       } catch (error) {

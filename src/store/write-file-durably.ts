@@ -22,19 +22,36 @@ export function syncFolder(folder: string): void {
 export function writeFileDurably(path: string, content: string, mode = 0o600): void {
   const temporary = `${path}.tmp-${process.pid}`;
   try {
-    const fd = openSync(temporary, 'w', mode);
-    try {
-      const bytes = Buffer.from(content, 'utf8');
-      for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
+    writeContent(temporary, 'w', content, mode);
     renameSync(temporary, path);
     syncFolder(dirname(path));
   } catch (error) {
     rmSync(temporary, { force: true });
     throw storeWriteError(error, path);
+  }
+}
+
+/**
+ * Writes a small file into a folder that nobody sees yet: its content is durable, its name is once the caller syncs the folder.
+ *
+ * @throws NO_SPACE, STORE_NOT_WRITABLE, IO_ERROR
+ */
+export function writeNewFile(path: string, content: string, mode = 0o600): void {
+  try {
+    writeContent(path, 'wx', content, mode);
+  } catch (error) {
+    throw storeWriteError(error, path);
+  }
+}
+
+function writeContent(path: string, flags: 'w' | 'wx', content: string, mode: number): void {
+  const fd = openSync(path, flags, mode);
+  try {
+    const bytes = Buffer.from(content, 'utf8');
+    for (let done = 0; done < bytes.length; ) done += writeSync(fd, bytes, done);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }
 
