@@ -8,7 +8,7 @@ import { DATA } from './data.js';
 import { engineMemory } from './engine-memory.js';
 import { git } from './git.js';
 import { install } from './install.js';
-import { merge, mergeFound, mergeLoad, mergeSearch } from './merge.js';
+import { merge, mergeFound, mergeLoad } from './merge.js';
 import { METADATA } from './metadata.js';
 import { npmCi } from './npm-ci.js';
 import { pageCache } from './page-cache.js';
@@ -31,5 +31,5 @@ export const SCENARIOS: readonly Scenario[] = [
   ...WORK,
   pageCache, engineMemory, containerdImages,
   containers, ...SIZES,
-  ...STORE, merge, mergeSearch, mergeFound, mergeLoad,
+  ...STORE, merge, mergeFound, mergeLoad,
 ];

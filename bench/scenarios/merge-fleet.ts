@@ -32,21 +32,21 @@ export class MergeFleet {
   readonly paths: StorePaths;
   readonly names: readonly string[];
 
-  private constructor(context: RunContext, volume: string) {
+  private constructor(context: RunContext, volume: string, names: readonly string[]) {
     this.#context = context;
     this.#volume = volume;
     this.paths = new StorePaths(join(volume, 'store'));
-    const count = CONTAINERS[context.quick ? 'quick' : 'full'];
-    this.names = Array.from({ length: count }, (_, number) => `c${number}`);
+    this.names = names;
   }
 
-  static async make(context: RunContext): Promise<MergeFleet> {
+  /** @param count of containers; what the scenarios of merging say if left out */
+  static async make(context: RunContext, count = CONTAINERS[context.quick ? 'quick' : 'full']): Promise<MergeFleet> {
     const { input, quick, signal } = context;
     const folder = join(input.places.scratch, 'merging');
     await mkdir(folder);
     const cleanUp = new CleanUp();
     const volume = await makeLoopVolume(folder, VOLUME_BYTES[quick ? 'quick' : 'full'], cleanUp, signal, 'xfs');
-    const fleet = new MergeFleet(context, volume.path);
+    const fleet = new MergeFleet(context, volume.path, Array.from({ length: count }, (_, number) => `c${number}`));
     fleet.#cleanUp.add('remove the volume', async () => {
       const problems = await cleanUp.run();
       if (problems.length > 0) throw new Error(problems.join('; '));
@@ -156,7 +156,7 @@ export class MergeFleet {
 
   /** For another slot. */
   for(context: RunContext): MergeFleet {
-    const other = new MergeFleet(context, this.#volume);
+    const other = new MergeFleet(context, this.#volume, this.names);
     other.#changes.push(...this.#changes);
     return other;
   }

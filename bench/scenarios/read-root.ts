@@ -8,6 +8,6 @@ export const readRoot: Scenario = {
   durability: 'nothing is written',
   variants: [COLD, WARM],
   input: 'debian',
-  weight: 'medium',
+  weight: 'heavy',
   run: (root, { driver, signal }) => driver.run(['read-root', root.path], signal),
 };
