@@ -3,6 +3,7 @@ import { TemplatefsError } from '../core/errors.js';
 import { idMapArguments, parseIdRange, type IdMaps, type IdRange } from '../core/id-map.js';
 import { parseKeyValues } from '../core/key-value-text.js';
 import type { StorePaths } from '../core/store-paths.js';
+import type { EngineLauncher } from './engine-launcher.js';
 import { runEngine } from './run-engine.js';
 
 export interface MountOptions {
@@ -20,6 +21,7 @@ export interface MountOptions {
   /** Mounted only for the time of an `exec`. */
   readonly temporary?: boolean;
   readonly signal?: AbortSignal;
+  readonly launcher?: EngineLauncher;
 }
 
 /** For those who want to know beforehand; a mount looks for itself. @throws FUSE_UNAVAILABLE when there is no /dev/fuse */
@@ -86,6 +88,7 @@ export async function mountEngine(options: MountOptions): Promise<MountReport> {
     ],
     onOutput: (piece) => { report += piece.toString('utf8'); },
     ...(options.signal !== undefined && { signal: options.signal }),
+    ...(options.launcher !== undefined && { launcher: options.launcher }),
   });
   return parseMountReport(report);
 }

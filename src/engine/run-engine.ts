@@ -2,9 +2,12 @@ import { spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { TemplatefsError, type ErrorCode } from '../core/errors.js';
 import { findEngine } from './engine-binary.js';
+import { EngineLauncher } from './engine-launcher.js';
 
 const STDERR_LIMIT_BYTES = 64 * 1024;
 const PIPES_WAIT_MS = 500;
+/** A shell adds the number of the signal that ended a program. */
+const SIGNAL_STATUS = 128;
 
 /** Codes that an engine may answer with, and what to do about them. */
 const HINTS: Partial<Record<ErrorCode, string>> = {
@@ -79,6 +82,8 @@ export interface EngineRun {
   /** Called with each piece of stdout as it comes. */
   readonly onOutput?: (piece: Buffer) => void;
   readonly signal?: AbortSignal;
+  /** Starts it in place of this process; neither with input nor with `consume` or a signal. */
+  readonly launcher?: EngineLauncher;
 }
 
 /**
@@ -90,6 +95,11 @@ export interface EngineRun {
 export async function runEngine(run: EngineRun): Promise<void> {
   const binary = await findEngine();
   run.signal?.throwIfAborted();
+  const { launcher } = run;
+  if (launcher !== undefined && EngineLauncher.takes([binary, ...run.arguments])) {
+    await launch(launcher, binary, run);
+    return;
+  }
   await new Promise<void>((resolve, reject) => {
     // Its own group: an interrupt from the terminal reaches this process, which then decides.
     const child = spawn(binary, [run.verb, ...run.arguments], { stdio: ['pipe', 'pipe', 'pipe'], detached: true });
@@ -146,6 +156,18 @@ export async function runEngine(run: EngineRun): Promise<void> {
     });
     child.on('close', () => void (consumed ?? Promise.resolve()).then(finish));
   });
+}
+
+async function launch(launcher: EngineLauncher, binary: string, { verb, arguments: words, onOutput }: EngineRun): Promise<void> {
+  const { status, output } = await launcher.run([binary, verb, ...words]).catch((cause: unknown) => {
+    throw engineError('ENGINE_FAILED', `templatefs-engine ${verb} was cut short: ${asError(cause).message}`);
+  });
+  if (status > SIGNAL_STATUS) throw engineExitError(verb, null, `signal ${status - SIGNAL_STATUS}`, output);
+  if (status !== 0) throw engineExitError(verb, status, null, output);
+  // What it says to people comes the same way.
+  const said = output.split('\n').filter((line) => !line.startsWith('templatefs-engine: '));
+  // The shell has taken the last newline.
+  onOutput?.(Buffer.from(`${said.join('\n')}\n`));
 }
 
 function asError(value: unknown): Error {

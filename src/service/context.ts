@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Catalog } from '../catalog/catalog.js';
 import { acquireLock, type HeldLock, type LockOptions } from '../catalog/lock.js';
+import type { EngineLauncher } from '../engine/engine-launcher.js';
 import { makeFolder, syncFolder } from '../store/write-file-durably.js';
 import { TemplatefsError, storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
@@ -28,6 +29,8 @@ export interface ServiceContext {
   readonly onNotice?: (text: string) => void;
   /** A line that a program run on the user's behalf has written. */
   readonly onLog?: (line: string) => void;
+  /** Starts engines for a process that lives long and mounts often. */
+  readonly launcher?: EngineLauncher;
 }
 
 /** Whoever changes a store makes mounts, owners and devices: that takes root. @throws FAILED */

@@ -61,7 +61,8 @@ export class LinkRun {
   readonly #input: LinkRunInput;
   /** Digests of the containers' trees. */
   readonly #trees = new Map<string, string>();
-  readonly #entered = new Map<string, EnteredContainer | string>();
+  /** By container; why not, of one that cannot be had. */
+  readonly #entered = new Map<string, Promise<EnteredContainer | string>>();
   readonly #failed: { container: string; reason: string }[] = [];
   #generation = -1;
 
@@ -92,8 +93,11 @@ export class LinkRun {
         ...(this.#options.hashBits !== undefined && { hashBits: this.#options.hashBits }),
       });
       // What is said to be done stays so, and its space is given back, whatever happens to the power.
-      if (linked.adoptedFiles + linked.mergedFiles > 0 && this.#options.dryRun !== true) await syncFileSystem(this.#context.paths.privateAreas);
+      const hasChanged = linked.adoptedFiles + linked.mergedFiles > 0 && this.#options.dryRun !== true;
+      const durable = hasChanged ? syncFileSystem(this.#context.paths.privateAreas) : Promise.resolve();
+      durable.catch(() => undefined);
       if (this.#options.dryRun !== true) this.#keepSums(looked, linked);
+      await durable;
       if (this.#options.dryRun !== true && this.#options.hashBits === undefined) this.#remember(looked, linked);
       return { linked, unchanged: looked.filter(({ isUnchanged }) => isUnchanged).length, skipped: looked.flatMap(({ skipped }) => skipped), failed: this.#failed };
     } finally {
@@ -156,23 +160,26 @@ export class LinkRun {
   }
 
   async #open(container: string): Promise<OpenContainer | string> {
-    let entered = this.#entered.get(container);
-    if (entered === undefined) {
-      try {
-        entered = await enterContainer(this.#context, container);
-      } catch (error) {
-        if (!(error instanceof TemplatefsError) || error.code === 'INTERRUPTED' || this.#input.names.length === 1) throw error;
-        entered = error.message;
-        this.#failed.push({ container, reason: error.message });
-      }
-      this.#entered.set(container, entered);
-    }
+    let entering = this.#entered.get(container);
+    if (entering === undefined) this.#entered.set(container, (entering = this.#enter(container)));
+    const entered = await entering;
     if (typeof entered === 'string') return entered;
     return { root: entered.root, isIdle: existsSync(this.#context.paths.temporaryMount(container)) };
   }
 
+  async #enter(container: string): Promise<EnteredContainer | string> {
+    try {
+      return await enterContainer(this.#context, container);
+    } catch (error) {
+      if (!(error instanceof TemplatefsError) || error.code === 'INTERRUPTED' || this.#input.names.length === 1) throw error;
+      this.#failed.push({ container, reason: error.message });
+      return error.message;
+    }
+  }
+
   async #leaveAll(): Promise<void> {
-    for (const [container, entered] of this.#entered) {
+    for (const [container, entering] of this.#entered) {
+      const entered = await entering.catch(() => '');
       if (typeof entered === 'string') continue;
       entered.use.release();
       await leaveContainer(this.#context, container);

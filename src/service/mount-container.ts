@@ -38,10 +38,10 @@ export interface MountRequest extends MountContainerOptions {
  * @throws FUSE_UNAVAILABLE, BUSY when it is mounted elsewhere, and what the engine says
  */
 export async function mountLocked(context: ServiceContext, request: MountRequest): Promise<MountedContainer> {
-  const { paths, signal } = context;
+  const { paths, signal, launcher } = context;
   const { name, ...options } = request;
   try {
-    const { mountpoint: root, already, cleared, ids } = await mountEngine({ paths, container: name, ...options, ...(signal !== undefined && { signal }) });
+    const { mountpoint: root, already, cleared, ids } = await mountEngine({ paths, container: name, ...options, ...(signal !== undefined && { signal }), ...(launcher !== undefined && { launcher }) });
     if (cleared !== null) context.onNotice?.(`cleared away what was left of an earlier mount of ${name}: ${cleared}`);
     return { name, root, already, ids };
   } catch (error) {

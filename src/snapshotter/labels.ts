@@ -1,4 +1,5 @@
 import { parseIdMaps, type IdMaps } from '../core/id-map.js';
+import { sharedPathsOption, type SharedPaths } from '../core/shared-paths.js';
 import { parseSize } from '../core/sizes.js';
 import { STATUS, StatusError } from './status.js';
 
@@ -7,6 +8,8 @@ export const TARGET_LABEL = 'containerd.io/snapshot.ref';
 const UID_MAPPING = 'containerd.io/snapshot/uidmapping';
 const GID_MAPPING = 'containerd.io/snapshot/gidmapping';
 const MAX_SIZE = 'containerd.io/snapshot/max-size';
+/** With the prefix of those that containerd passes on to the snapshots of containers. */
+const SHARED_PATHS = 'containerd.io/snapshot/templatefs.shared-paths';
 
 /** containerd's own limit for a label: docs of its API. */
 const LABEL_BYTES = 4096;
@@ -15,6 +18,7 @@ const LABEL_BYTES = 4096;
 export interface SnapshotSettings {
   readonly ids: IdMaps | null;
   readonly quotaSizeBytes?: number;
+  readonly shared?: SharedPaths;
 }
 
 /** Labels as they are kept: as containerd does, one with an empty value is none. @throws StatusError (invalid argument) */
@@ -34,5 +38,6 @@ export function settingsOf(labels: ReadonlyMap<string, string>): SnapshotSetting
   const ranges = (label: string): readonly string[] | undefined => labels.get(label)?.split(',');
   const [uidmap, gidmap, size] = [ranges(UID_MAPPING), ranges(GID_MAPPING), labels.get(MAX_SIZE)];
   const ids = parseIdMaps({ ...(uidmap !== undefined && { uidmap }), ...(gidmap !== undefined && { gidmap }) });
-  return { ids: ids ?? null, ...(size !== undefined && { quotaSizeBytes: parseSize(size) }) };
+  const shared = sharedPathsOption(ranges(SHARED_PATHS));
+  return { ids: ids ?? null, ...(size !== undefined && { quotaSizeBytes: parseSize(size) }), ...(shared !== undefined && { shared }) };
 }

@@ -1,3 +1,5 @@
+import { readStoreConfig } from '../catalog/store-config.js';
+import type { SharedPaths } from '../core/shared-paths.js';
 import { settledEngineState } from '../engine/engine-state.js';
 import { lock, type ServiceContext } from '../service/context.js';
 import { createContainer } from '../service/create-container.js';
@@ -7,6 +9,12 @@ import { mountLocked } from '../service/mount-container.js';
 import { flushRoot } from '../service/snapshot-container.js';
 import { umountLocked } from '../service/umount-container.js';
 import type { SnapshotSettings } from './labels.js';
+
+/**
+ * Images were made for overlayfs, where whoever has a file of a layer open keeps its bytes when it is changed, wherever it lies. With the same
+ * here all containers share the page cache of all of an image, and not only of its /usr.
+ */
+const ALL_SHARED: SharedPaths = ['/'];
 
 export interface RootOptions {
   readonly name: string;
@@ -21,11 +29,13 @@ export interface RootOptions {
  * @returns the folder that containerd is to bind @throws what `createContainer` and `mountRoot` throw; the container may be left then
  */
 export async function makeRoot(context: ServiceContext, { name, template, readOnly, settings }: RootOptions): Promise<string> {
+  const shared = settings.shared ?? (readStoreConfig(context.paths.config).shared === null ? ALL_SHARED : undefined);
   let root = '';
   await createContainer(context, {
     name,
     template,
     ...settings,
+    ...(shared !== undefined && { shared }),
     onPlaced: async () => { root = await mountHeld(context, name, readOnly); },
   });
   return root;

@@ -5,6 +5,7 @@ import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { Catalog } from '../catalog/catalog.js';
 import { HeldLocks } from '../catalog/lock.js';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
+import { EngineLauncher } from '../engine/engine-launcher.js';
 import { checkFuse } from '../engine/mount-engine.js';
 import { lock, openForWriting, type ServiceContext } from '../service/context.js';
 import { makeFolder } from '../store/write-file-durably.js';
@@ -49,10 +50,12 @@ export async function serveSnapshots(context: ServiceContext, options: ServeOpti
   locks.hold(await lock(context, { name: 'snapshotter', what: 'the snapshotter of this store', mode: 'exclusive' }));
   // While somebody has the catalog open, SQLite keeps its log: making and removing it for each call would cost some fsyncs.
   using _log = Catalog.open(paths, 'read');
+  using launcher = new EngineLauncher();
   // Without the signal: what is under way is finished.
   const patient: ServiceContext = {
     paths,
     waitMs: LOCK_WAIT_MS,
+    launcher,
     ...(context.onNotice !== undefined && { onNotice: context.onNotice }),
     ...(context.onLog !== undefined && { onLog: context.onLog }),
   };

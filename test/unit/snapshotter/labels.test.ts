@@ -13,13 +13,16 @@ describe('labels', () => {
   test('say what a container is made with', () => {
     const labels = new Map([
       ['containerd.io/snapshot/uidmapping', '0:1000:10,10:5000:10'], ['containerd.io/snapshot/gidmapping', '0:2000:10'], ['containerd.io/snapshot/max-size', '10M'],
+      ['containerd.io/snapshot/templatefs.shared-paths', '/usr,/srv/app/'],
     ]);
     expect(settingsOf(labels)).toEqual({
       ids: { uids: [{ container: 0, host: 1000, size: 10 }, { container: 10, host: 5000, size: 10 }], gids: [{ container: 0, host: 2000, size: 10 }] },
       quotaSizeBytes: 10 * 1024 * 1024,
+      shared: ['/usr', '/srv/app'],
     });
+    expect(settingsOf(new Map([['containerd.io/snapshot/templatefs.shared-paths', 'none']])).shared).toEqual([]);
     expect(settingsOf(new Map())).toEqual({ ids: null });
-    for (const [name, value] of [['uidmapping', '0:1'], ['max-size', 'much']] as const) {
+    for (const [name, value] of [['uidmapping', '0:1'], ['max-size', 'much'], ['templatefs.shared-paths', 'usr']] as const) {
       const code = (() => {
         try {
           return settingsOf(new Map([[`containerd.io/snapshot/${name}`, value]]));
