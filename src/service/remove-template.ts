@@ -7,7 +7,7 @@ import type { StorePaths } from '../core/store-paths.js';
 import { refuseOfContainerd } from './containerd-use.js';
 import { openForWriting, type ServiceContext } from './context.js';
 import { findTemplate, lockSubject } from './find-record.js';
-import { journaled } from './journal.js';
+import { journaled, recoverJournal } from './journal.js';
 import { snapshotsInStore } from './list-snapshots.js';
 
 export interface RemoveTemplateOptions {
@@ -30,8 +30,13 @@ function refuseSnapshots(paths: StorePaths, name: string): void {
   }
 }
 
+/** Containers that are in their place, and that the catalog does not know of yet. */
+function unsettledOn(paths: StorePaths, catalog: Catalog, name: string): string[] {
+  return catalog.journal().map(({ subject }) => subject).filter((subject) => templateOf(paths, subject) === name);
+}
+
 function refuseInUse(context: ServiceContext, catalog: Catalog, name: string): void {
-  const users = catalog.containersOf(name);
+  const users = [...new Set([...catalog.containersOf(name), ...unsettledOn(context.paths, catalog, name)])];
   if (users.length === 0) {
     refuseSnapshots(context.paths, name);
     return;
@@ -65,6 +70,8 @@ export async function removeTemplate(context: ServiceContext, options: RemoveTem
   using locks = new HeldLocks();
   locks.hold(await lockSubject(context, catalog, 'template', name));
   findTemplate(catalog, name);
+  // Whoever was making a container on it while this command waited may have been killed: nobody else would settle that before it is gone.
+  await recoverJournal(context.paths, catalog);
   refuseOfContainerd(context.paths, 'template', name);
   refuseInUse(context, catalog, name);
   if (dryRun) return { name, removed: false };

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { Catalog } from '../../../src/catalog/catalog.js';
 import { readContainerFile } from '../../../src/catalog/container-file.js';
 import { acquireLock } from '../../../src/catalog/lock.js';
-import { bootId } from '../../../src/catalog/process-identity.js';
+import { bootId, ownIdentity } from '../../../src/catalog/process-identity.js';
 import type { JournalOperation } from '../../../src/catalog/records.js';
 import type { StorePaths } from '../../../src/core/store-paths.js';
 import { formatTemplateFile, readTemplateFile } from '../../../src/catalog/template-file.js';
@@ -214,6 +214,24 @@ asRoot('templates', () => {
     expect(await removeTemplate(context, { name: 't' })).toEqual({ name: 't', removed: true });
     expect(readdirSync(paths.templates)).toEqual([]);
     await expect(removeTemplate(context, { name: 't' })).rejects.toMatchObject({ code: 'TEMPLATE_NOT_FOUND' });
+  });
+
+  test('a template stays when the one who made a container on it was killed while its removal waited', async () => {
+    const { paths, context } = await storeWithTemplate();
+    await createContainer(context, { name: 'c1', template: 't' });
+    const database = new Database(paths.catalog);
+    database.prepare("DELETE FROM containers WHERE name = 'c1'").run();
+    const { pid, start, boot } = ownIdentity();
+    database.prepare("INSERT INTO journal (operation, subject, pid, pid_start, boot, started) VALUES ('create-container', 'c1', ?, ?, ?, 'then')").run(pid, start, boot);
+    const held = await acquireLock({ paths, name: 'template-t', what: 'template t', mode: 'shared' });
+    const refused = expect(removeTemplate({ ...context, waitMs: 10_000 }, { name: 't' })).rejects.toMatchObject({ code: 'TEMPLATE_IN_USE' });
+    await new Promise((done) => setTimeout(done, 200));
+    database.prepare('UPDATE journal SET pid = 999999999').run();
+    database.close();
+    held.release();
+    await refused;
+    expect(await listContainers(context)).toMatchObject([{ name: 'c1' }]);
+    expect(journalOf(paths)).toEqual([]);
   });
 
   test('get a new version with refresh only', async () => {
