@@ -26,7 +26,7 @@ export const engineMemory: Scenario = {
   variants: [{ name: 'idle', ready: 'own' }, { name: 'after find', ready: 'own' }],
   input: 'files-100k',
   unit: 'bytes',
-  weight: 'heavy',
+  weight: 'counted',
   reference: 'fuse-overlayfs',
   needs: ['daemon'],
   without: { 'fuse-native': 'copying 100,000 files takes long, and Node.js alone takes 40 MiB' },

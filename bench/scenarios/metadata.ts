@@ -124,7 +124,7 @@ export const METADATA: readonly Scenario[] = MICROS.map(({ verb, durability = NO
       files: await list('files', '-type', 'f'),
       links: await list('links', '-type', 'l'),
       folder: join(root.path, WORK_FOLDER),
-      count: quick ? '500' : '2000',
+      count: quick ? '500' : '1000',
       variant: variant.name,
     };
     return driver.run(verb(options), signal);

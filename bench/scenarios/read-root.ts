@@ -1,4 +1,4 @@
-import { COLD, WARM, type Scenario } from './scenario.js';
+import { COLD, SLOW_IN_JAVASCRIPT, WARM, type Scenario } from './scenario.js';
 
 export const readRoot: Scenario = {
   name: 'read-root',
@@ -9,5 +9,6 @@ export const readRoot: Scenario = {
   variants: [COLD, WARM],
   input: 'debian',
   weight: 'heavy',
+  without: SLOW_IN_JAVASCRIPT,
   run: (root, { driver, signal }) => driver.run(['read-root', root.path], signal),
 };

@@ -1,4 +1,4 @@
-import { COLD, type Scenario } from './scenario.js';
+import { COLD, SLOW_IN_JAVASCRIPT, type Scenario } from './scenario.js';
 
 /** tar reads nothing if it finds that its archive is /dev/null; hence the pipe. */
 const SCRIPT = 'tar -cf - -C "$1" . | cat > /dev/null';
@@ -12,6 +12,7 @@ export const tarUsr: Scenario = {
   variants: [COLD],
   input: 'debian',
   weight: 'heavy',
+  without: SLOW_IN_JAVASCRIPT,
   load: async ({ driver, emptyFolder, signal }) => {
     await driver.run(['run', 'sh', '-c', SCRIPT, 'sh', emptyFolder], signal);
   },

@@ -49,8 +49,8 @@ const IDLE_BUDGET_US = 50_000;
 const MOST_ENGINES = 4;
 /** Contents with one fingerprint that are told apart: with 128 bits there is one. */
 const MOST_OBJECTS = 1_000;
-/** New objects that become durable at once, with two syncs of the file system; the run takes twice as much of the disk for a while. */
-const ADOPTED_AT_ONCE_BYTES = 128 * 2 ** 20;
+/** New objects before the next files are merged: what the run takes of the disk for a while, and two syncs of the file system. */
+const ADOPTED_AT_ONCE_BYTES = 512 * 2 ** 20;
 
 interface OpenGroup {
   readonly group: Group<CachedCandidate>;
@@ -260,46 +260,19 @@ class Linking {
     let open: OpenGroup[] = groups.map((group) => ({ group, left: [...group.files], objects: objectsOf(objects, group.hash, group.sizeBytes), tried: 0 }));
     while (open.length > 0) {
       this.#context.signal?.throwIfAborted();
-      const now = open.filter(({ tried, objects: { length } }) => tried < length);
-      if (now.length > 0) {
-        await this.#merge(now);
-      } else {
+      let now = open.filter(({ tried, objects: { length } }) => tried < length);
+      if (now.length === 0) {
         const least = this.#options.adoptNew ? 1 : 2;
         open = open.filter(({ left, tried }) => left.length >= least && tried < MOST_OBJECTS);
-        const worked = new Set(await this.#adoptAndMerge(open));
-        // None of the other files can be read any more.
-        open = open.filter((each) => worked.has(each));
+        const chosen = firstBytes(open, ADOPTED_AT_ONCE_BYTES);
+        await this.#adopt(chosen);
+        now = chosen.filter(({ tried, objects: { length } }) => tried < length);
+        // None of their files can be read any more.
+        open = open.filter((each) => !chosen.includes(each) || now.includes(each));
       }
+      await this.#merge(now);
       open = open.filter(({ left }) => left.length > 0);
     }
-  }
-
-  /**
-   * Gives each group one more object and merges its files, piece by piece: while the engines compare the files of one piece, the objects of the
-   * next are made durable, which is mostly waiting for the disk. @returns the groups that got an object
-   */
-  async #adoptAndMerge(groups: readonly OpenGroup[]): Promise<OpenGroup[]> {
-    const pieces = inPieces(groups, ADOPTED_AT_ONCE_BYTES);
-    // Limits hold for all that reads.
-    const alone = (this.#options.bytesPerSecond ?? 0) > 0 || (this.#options.threads ?? 0) > 0;
-    const worked: OpenGroup[] = [];
-    let adopting = this.#adopt(pieces[0] ?? []);
-    try {
-      for (let index = 0; index < pieces.length; index += 1) {
-        this.#context.signal?.throwIfAborted();
-        await adopting;
-        const next = pieces[index + 1] ?? [];
-        const now = (pieces[index] ?? []).filter(({ tried, objects: { length } }) => tried < length);
-        if (!alone) adopting = this.#adopt(next);
-        await this.#merge(now);
-        if (alone) adopting = this.#adopt(next);
-        worked.push(...now);
-      }
-    } finally {
-      // What was begun ends before its locks go.
-      await Promise.allSettled([adopting]);
-    }
-    return worked;
   }
 
   /** Gives each group one more object: the content of one of its files. */
@@ -473,19 +446,11 @@ class Linking {
   }
 }
 
-/** Groups whose new objects take up to so much, or one that takes more. */
-function inPieces(groups: readonly OpenGroup[], most: number): OpenGroup[][] {
-  const pieces: OpenGroup[][] = [];
-  let bytes = Infinity;
-  for (const open of groups) {
-    bytes += open.group.sizeBytes;
-    if (bytes > most) {
-      pieces.push([]);
-      bytes = open.group.sizeBytes;
-    }
-    pieces.at(-1)?.push(open);
-  }
-  return pieces;
+/** The first groups, until their new objects would take more than so much; at least one. */
+function firstBytes(groups: readonly OpenGroup[], most: number): OpenGroup[] {
+  let bytes = 0;
+  const end = groups.findIndex(({ group: { sizeBytes } }, index) => (bytes += sizeBytes) > most && index > 0);
+  return groups.slice(0, end < 0 ? groups.length : end);
 }
 
 /** Those of which a next look at the private area says more. */
