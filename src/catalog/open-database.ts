@@ -115,8 +115,9 @@ function openReading(paths: StorePaths, size: number | undefined): Database.Data
 
 function openWriting(paths: StorePaths): Database.Database {
   const path = paths.catalog;
-  // Before SQLite makes it, so that only root can read it; the WAL gets the same mode.
-  closeSync(openSync(path, 'a', 0o600));
+  // Before SQLite makes it, so that only root can read it; the WAL gets the same mode. Never when it is there: closing any descriptor of a file drops
+  // all fcntl locks that this process has on it, and with them those of its other connections.
+  if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600));
   const database = prepare(new Database(path));
   refuseForeign(database, paths);
   const version = Number(database.pragma('user_version', { simple: true }));

@@ -2,7 +2,6 @@ import { chmodSync, lstatSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
-import { Catalog } from '../catalog/catalog.js';
 import { HeldLocks } from '../catalog/lock.js';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
 import { EngineLauncher } from '../engine/engine-launcher.js';
@@ -48,8 +47,6 @@ export async function serveSnapshots(context: ServiceContext, options: ServeOpti
   (await openForWriting(context))[Symbol.dispose]();
   using locks = new HeldLocks();
   locks.hold(await lock(context, { name: 'snapshotter', what: 'the snapshotter of this store', mode: 'exclusive' }));
-  // While somebody has the catalog open, SQLite keeps its log: making and removing it for each call would cost some fsyncs.
-  using _log = Catalog.open(paths, 'read');
   using launcher = new EngineLauncher();
   // Without the signal: what is under way is finished.
   const patient: ServiceContext = {
