@@ -61,8 +61,7 @@ export class LinkRun {
   readonly #input: LinkRunInput;
   /** Digests of the containers' trees. */
   readonly #trees = new Map<string, string>();
-  /** By container; why not, of one that cannot be had. */
-  readonly #entered = new Map<string, Promise<EnteredContainer | string>>();
+  readonly #entered = new Map<string, EnteredContainer | string>();
   readonly #failed: { container: string; reason: string }[] = [];
   #generation = -1;
 
@@ -93,11 +92,8 @@ export class LinkRun {
         ...(this.#options.hashBits !== undefined && { hashBits: this.#options.hashBits }),
       });
       // What is said to be done stays so, and its space is given back, whatever happens to the power.
-      const hasChanged = linked.adoptedFiles + linked.mergedFiles > 0 && this.#options.dryRun !== true;
-      const durable = hasChanged ? syncFileSystem(this.#context.paths.privateAreas) : Promise.resolve();
-      durable.catch(() => undefined);
+      if (linked.adoptedFiles + linked.mergedFiles > 0 && this.#options.dryRun !== true) await syncFileSystem(this.#context.paths.privateAreas);
       if (this.#options.dryRun !== true) this.#keepSums(looked, linked);
-      await durable;
       if (this.#options.dryRun !== true && this.#options.hashBits === undefined) this.#remember(looked, linked);
       return { linked, unchanged: looked.filter(({ isUnchanged }) => isUnchanged).length, skipped: looked.flatMap(({ skipped }) => skipped), failed: this.#failed };
     } finally {
@@ -160,26 +156,23 @@ export class LinkRun {
   }
 
   async #open(container: string): Promise<OpenContainer | string> {
-    let entering = this.#entered.get(container);
-    if (entering === undefined) this.#entered.set(container, (entering = this.#enter(container)));
-    const entered = await entering;
+    let entered = this.#entered.get(container);
+    if (entered === undefined) {
+      try {
+        entered = await enterContainer(this.#context, container);
+      } catch (error) {
+        if (!(error instanceof TemplatefsError) || error.code === 'INTERRUPTED' || this.#input.names.length === 1) throw error;
+        entered = error.message;
+        this.#failed.push({ container, reason: error.message });
+      }
+      this.#entered.set(container, entered);
+    }
     if (typeof entered === 'string') return entered;
     return { root: entered.root, isIdle: existsSync(this.#context.paths.temporaryMount(container)) };
   }
 
-  async #enter(container: string): Promise<EnteredContainer | string> {
-    try {
-      return await enterContainer(this.#context, container);
-    } catch (error) {
-      if (!(error instanceof TemplatefsError) || error.code === 'INTERRUPTED' || this.#input.names.length === 1) throw error;
-      this.#failed.push({ container, reason: error.message });
-      return error.message;
-    }
-  }
-
   async #leaveAll(): Promise<void> {
-    for (const [container, entering] of this.#entered) {
-      const entered = await entering.catch(() => '');
+    for (const [container, entered] of this.#entered) {
       if (typeof entered === 'string') continue;
       entered.use.release();
       await leaveContainer(this.#context, container);
