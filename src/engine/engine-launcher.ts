@@ -21,6 +21,9 @@ done
 wait
 `;
 
+/** Far longer than any engine takes to start: the shell's child that waits for one was killed, and nobody will answer. */
+const LONGEST_MS = 120_000;
+
 /** As one word of a shell. */
 function quoted(word: string): string {
   return `'${word.replaceAll("'", `'\\''`)}'`;
@@ -29,12 +32,14 @@ function quoted(word: string): string {
 /** One shell, and those who wait for its answers. */
 class Shell {
   readonly #process: ChildProcess;
-  readonly #waiting = new Map<number, { done: (result: LaunchResult) => void; fail: (error: Error) => void }>();
+  readonly #waiting = new Map<number, { done: (result: LaunchResult) => void; fail: (error: Error) => void; timer: NodeJS.Timeout }>();
+  readonly #longestMs: number;
   #heard = '';
   #last = 0;
   hasEnded = false;
 
-  constructor() {
+  constructor(longestMs: number) {
+    this.#longestMs = longestMs;
     // A group of its own: an interrupt from the terminal is for the owner to decide on.
     const shell = spawn('/bin/sh', ['-c', LOOP], { stdio: ['pipe', 'pipe', 'inherit'], detached: true });
     this.#process = shell;
@@ -49,7 +54,11 @@ class Shell {
   ask(command: string): Promise<LaunchResult> {
     const number = ++this.#last;
     return new Promise((done, fail) => {
-      this.#waiting.set(number, { done, fail });
+      const timer = setTimeout(() => {
+        this.#waiting.delete(number);
+        fail(new Error(`no answer within ${this.#longestMs / 1000} s`));
+      }, this.#longestMs);
+      this.#waiting.set(number, { done, fail, timer });
       this.#process.stdin?.write(`${number}\n${command}\n`);
     });
   }
@@ -66,6 +75,7 @@ class Shell {
       const number = Number(match?.[1]);
       const waiting = this.#waiting.get(number);
       this.#waiting.delete(number);
+      clearTimeout(waiting?.timer);
       waiting?.done({ status: Number(match?.[2]), output: match?.[3] ?? '' });
     }
   }
@@ -74,7 +84,10 @@ class Shell {
     this.hasEnded = true;
     const waiting = [...this.#waiting.values()];
     this.#waiting.clear();
-    for (const { fail } of waiting) fail(new Error('the shell that starts engines has ended', { cause }));
+    for (const { fail, timer } of waiting) {
+      clearTimeout(timer);
+      fail(new Error('the shell that starts engines has ended', { cause }));
+    }
   }
 }
 
@@ -84,15 +97,20 @@ class Shell {
  */
 export class EngineLauncher implements Disposable {
   #shell: Shell | undefined;
+  readonly #longestMs: number;
+
+  constructor({ longestMs = LONGEST_MS }: { /** How long a program may run. */ readonly longestMs?: number } = {}) {
+    this.#longestMs = longestMs;
+  }
 
   /** Whether a command can be written as a line. */
   static takes(words: readonly string[]): boolean {
     return words.every((word) => !/[\n\0]/.test(word));
   }
 
-  /** Runs a program to its end. @throws when what ran it was killed: then nobody knows how far the program came */
+  /** Runs a program to its end. @throws when what ran it was killed, or after `longestMs`: then nobody knows how far the program came */
   async run(words: readonly string[]): Promise<LaunchResult> {
-    if (this.#shell === undefined || this.#shell.hasEnded) this.#shell = new Shell();
+    if (this.#shell === undefined || this.#shell.hasEnded) this.#shell = new Shell(this.#longestMs);
     return await this.#shell.ask(words.map(quoted).join(' '));
   }
 

@@ -60,6 +60,13 @@ describe('a launcher', () => {
     expect((await launcher.run(['true'])).status).toBe(0);
   });
 
+  test('does not wait for ever for what nobody will answer', async () => {
+    using launcher = new EngineLauncher({ longestMs: 1_500 });
+    // Its parent is the shell's child that would have answered.
+    await expect(launcher.run(['sh', '-c', 'kill -9 $PPID; sleep 0.1'])).rejects.toThrow('no answer within 1.5 s');
+    expect((await launcher.run(['true'])).status).toBe(0);
+  });
+
   test('ends with its owner', async () => {
     let shell = 0;
     {
