@@ -23,6 +23,7 @@
 #include "tools/options.h"
 #include "tools/resident.h"
 #include "tools/scan.h"
+#include "tools/settled.h"
 #include "tools/syncfs.h"
 
 namespace templatefs {
@@ -128,7 +129,7 @@ struct Verb {
 constexpr Verb kVerbs[] = {
     {"mount", run_mount_command}, {"scan", run_scan},     {"resident", run_resident},
     {"dump", run_dump},           {"syncfs", run_syncfs}, {"area", run_area},
-    {"userns", run_userns_command}, {"resume", run_resume_command}, {"enter", run_enter},
+    {"userns", run_userns_command}, {"resume", run_resume_command}, {"enter", run_enter}, {"settled", run_settled},
 };
 
 int run(int argc, char** argv) {

@@ -86,7 +86,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.tracing.processo
   address = "${this.#runFolder}/s.sock"
 `);
     if (this.snapshotter === 'templatefs') {
-      const log = this.#spawn(process.execPath, [join(checkout, 'bin/templatefs'), '--store', this.store, 'snapshotter', '--no-gc', '--address', join(this.#runFolder, 's.sock')], 'snapshotter');
+      const log = this.#spawn(join(checkout, 'bin/templatefs'), ['--store', this.store, 'snapshotter', '--no-gc', '--address', join(this.#runFolder, 's.sock')], 'snapshotter');
       await this.#until(async () => (await readFile(log, 'utf8')).includes('serving containerd'), log);
     }
     const log = this.#spawn('containerd', ['--config', join(this.#runFolder, 'config.toml')], 'containerd');

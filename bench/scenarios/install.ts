@@ -32,7 +32,7 @@ let next = 0;
 function command({ input, checkout }: RunContext, container: string, more: readonly string[]): { args: readonly string[]; env: Record<string, string> } {
   const { places: { store } } = input;
   return {
-    args: [process.execPath, join(checkout, 'bin/templatefs'), '--json', '--quiet', '--store', store.store, 'install', container, '-p', PACKAGE, ...more],
+    args: [join(checkout, 'bin/templatefs'), '--json', '--quiet', '--store', store.store, 'install', container, '-p', PACKAGE, ...more],
     env: { TEMPLATEFS_TEMPLATES: join(checkout, 'templates'), LC_ALL: 'C' },
   };
 }

@@ -140,7 +140,7 @@ export class MergeFleet {
   commands(what: 'merge' | 'search'): readonly (readonly string[])[] {
     const { peer, checkout, input } = this.#context;
     if (peer.name === 'templatefs') {
-      const link = [process.execPath, join(checkout, 'bin/templatefs'), '--store', this.paths.store, '--quiet', 'link', '--all'];
+      const link = [join(checkout, 'bin/templatefs'), '--store', this.paths.store, '--quiet', 'link', '--all'];
       return [what === 'merge' ? link : [...link, '--dry-run']];
     }
     const finder = FINDERS.find(({ name }) => name === peer.name);

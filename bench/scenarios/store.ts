@@ -21,7 +21,7 @@ export const importRoot: Scenario = {
     try {
       if (peer.name === 'host') return await driver.run(['run', 'tar', '-x', '--xattrs', '--numeric-owner', '-p', '-f', tar, '-C', folder], signal);
       const store = join(folder, 'store');
-      const sample = await driver.run(['run', process.execPath, join(checkout, 'bin/templatefs'), '--store', store, 'template', 'import', 'imported', tar], signal);
+      const sample = await driver.run(['run', join(checkout, 'bin/templatefs'), '--store', store, 'template', 'import', 'imported', tar], signal);
       if ((await readdir(join(store, 'trees'))).length !== 1) throw new Error('the import has made no tree');
       return sample;
     } finally {

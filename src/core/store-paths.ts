@@ -56,6 +56,10 @@ export class StorePaths {
   get linkSummary(): string {
     return join(this.store, 'cache', 'link', '.all');
   }
+  /** What says that merging has nothing to do. */
+  get linkSettled(): string {
+    return join(this.store, 'cache', 'link', '.settled');
+  }
   /** What was counted in each private area: docs/formats/area-sums.md. */
   get areaSums(): string {
     return join(this.store, 'cache', 'area-sums');

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { errnoOf } from '../core/errors.js';
-import { writeFileDurably } from '../store/write-file-durably.js';
+import { replaceFile } from '../store/write-file-durably.js';
 import type { Candidate, SkippedFile } from './candidate.js';
 
 /*
@@ -92,7 +92,7 @@ export function writeLinkCache(file: string, { mark, policy, candidates, kept, s
     skipped: skipped.map(({ path, reason }) => [path, reason]),
     objects: [...new Map(objects.map(({ object, sizeBytes }) => [object, sizeBytes]))],
   };
-  writeFileDurably(file, JSON.stringify(stored));
+  replaceFile(file, JSON.stringify(stored));
 }
 
 /** Takes over what is known of files that are as they were: inode, size and mtime. */

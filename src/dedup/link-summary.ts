@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { errnoOf } from '../core/errors.js';
-import { writeFileDurably } from '../store/write-file-durably.js';
+import { replaceFile } from '../store/write-file-durably.js';
 
 /** What the last run left of each container: enough to see that there is nothing to do, without a look at anything else. */
 export interface LinkSummary {
@@ -31,5 +31,5 @@ export function readLinkSummary(file: string): LinkSummary {
 }
 
 export function writeLinkSummary(file: string, summary: LinkSummary): void {
-  writeFileDurably(file, JSON.stringify({ version: VERSION, ...summary }));
+  replaceFile(file, JSON.stringify({ version: VERSION, ...summary }));
 }

@@ -1,10 +1,10 @@
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
 import { scanPrivateArea, type ScanRecord } from '../engine/scan.js';
 import { namesIn } from '../store/folder-names.js';
 import { TreeReader } from '../store/tree-reader.js';
-import { makeFolder } from '../store/write-file-durably.js';
+import { makeFolder, replaceFile } from '../store/write-file-durably.js';
 import { stateKey, type AreaState } from './area-state.js';
 import type { ServiceContext } from './context.js';
 import { privateSums } from './private-sums.js';
@@ -193,8 +193,9 @@ export class SumsOfAreas {
     try {
       makeFolder(areaSums);
       makeFolder(areaObjects);
-      replace(join(areaObjects, name), [key, objects.length, ...objects].join('\n'));
-      replace(join(areaSums, name), JSON.stringify(stored));
+      // After a power loss it may be a broken one, which counts for none.
+      replaceFile(join(areaObjects, name), [key, objects.length, ...objects].join('\n'));
+      replaceFile(join(areaSums, name), JSON.stringify(stored));
     } catch {
       // A store that cannot be written to: the next command counts again.
     }
@@ -219,15 +220,4 @@ function refuseUnreadable(error: unknown): void {
   const errno = errnoOf(error);
   if (errno === undefined || errno === 'ENOENT' || errno === 'ENOTDIR' || errno === 'EACCES') return;
   throw new TemplatefsError('IO_ERROR', `cannot read what was counted before: ${errno}`, { hint: 'remove the folder cache/area-sums of the store', cause: error });
-}
-
-/** Not durable: after a power loss it may be a broken one, which counts for none. */
-function replace(file: string, text: string): void {
-  const temporary = `${file}.${process.pid}.tmp`;
-  try {
-    writeFileSync(temporary, text, { mode: 0o600, flag: 'w' });
-    renameSync(temporary, file);
-  } finally {
-    rmSync(temporary, { force: true });
-  }
 }

@@ -1,8 +1,13 @@
+import { relative } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { LinkSettings } from '../core/link-policy.js';
 import type { LinkTotals, LinkedFiles } from '../dedup/linked-files.js';
 import { readLinkSummary, type LinkSummary } from '../dedup/link-summary.js';
+import { fileState, formatSettled, type FileState } from '../dedup/settled-file.js';
 import type { SkippedFile } from '../dedup/candidate.js';
+import type { StorePaths } from '../core/store-paths.js';
 import { printableName } from '../store/raw-names.js';
+import { replaceFile } from '../store/write-file-durably.js';
 import { changeMark } from './change-mark.js';
 import { openForReading, openForWriting, type ServiceContext } from './context.js';
 import { findContainer } from './find-record.js';
@@ -73,11 +78,16 @@ export async function linkContainers(context: ServiceContext, options: LinkConta
   }
   const { input, isSettled } = found;
   const { names } = input;
-  const { linked, unchanged, skipped, failed } = isSettled ? unchangedResult(input.summary, names) : await run(context, options, input);
+  const result = isSettled ? unchangedResult(input.summary, names) : await run(context, options, input);
+  return summarize({ dryRun: options.dryRun === true, names, seconds: Math.round(performance.now() - started) / 1000 }, result);
+}
+
+function summarize(run: { readonly dryRun: boolean; readonly names: readonly string[]; readonly seconds: number }, result: LinkRunResult): LinkedContainers {
+  const { linked, unchanged, skipped, failed } = result;
   const { adoptedFiles, mergedFiles, keptFiles, addedBytes, linkedBytes, savedBytes, readBytes } = linked;
   return {
-    dryRun: options.dryRun === true,
-    containers: names.length,
+    dryRun: run.dryRun,
+    containers: run.names.length,
     unchanged,
     adoptedFiles,
     mergedFiles,
@@ -86,7 +96,7 @@ export async function linkContainers(context: ServiceContext, options: LinkConta
     linkedBytes,
     savedBytes,
     readBytes,
-    seconds: Math.round(performance.now() - started) / 1000,
+    seconds: run.seconds,
     skipped: [...skipped, ...linked.skipped].map(({ container, path, reason }) => ({ container, path: printableName(path), reason })),
     failed,
   };
@@ -107,6 +117,43 @@ async function look(context: ServiceContext, options: LinkContainersOptions, use
       return mark !== null && before?.mark === mark && policy !== undefined && before.policy === policyKey(policy) && !before.again;
     });
   return { input: { names, marks, policies, summary, useCache }, isSettled };
+}
+
+/** The kernel may give two changes of a file one time when they are closer together than a tick, of up to 10 ms. */
+const TICK_MS = 20;
+const SETTLED_TRIES = 3;
+
+/**
+ * Keeps for the engine's binary what it needs to see that a run over all containers has nothing to do, if that is so.
+ * @param text what the command says then
+ */
+export async function keepSettled(context: ServiceContext, text: (done: LinkedContainers) => string): Promise<void> {
+  const { paths } = context;
+  for (let tries = 0; tries < SETTLED_TRIES; tries += 1) {
+    const beganMs = Date.now();
+    const { names } = lookUp(context, undefined);
+    const files = settledFiles(paths, names);
+    if (files.every(({ changedMs }) => changedMs + TICK_MS < beganMs)) {
+      const { input, isSettled } = await look(context, {}, true);
+      if (!isSettled) return;
+      const marks = new Map([...input.marks].map(([name, mark]) => [name, mark ?? '']));
+      // Nothing of it has changed while it was looked at, so it belongs together.
+      if (JSON.stringify(settledFiles(paths, input.names)) === JSON.stringify(files)) {
+        replaceFile(paths.linkSettled, formatSettled({ files, marks, text: text(unchangedRun(input)) }));
+        return;
+      }
+    }
+    await sleep(TICK_MS);
+  }
+}
+
+function settledFiles(paths: StorePaths, names: readonly string[]): FileState[] {
+  const files = [paths.catalog, `${paths.catalog}-wal`, paths.config, ...names.map((name) => paths.containerFile(name))];
+  return files.map((file) => fileState(paths.store, relative(paths.store, file)));
+}
+
+function unchangedRun({ summary, names }: LinkRunInput): LinkedContainers {
+  return summarize({ dryRun: false, names, seconds: 0 }, unchangedResult(summary, names));
 }
 
 function lookUp(context: ServiceContext, names: readonly string[] | undefined): { names: readonly string[]; generation: number } {

@@ -91,10 +91,20 @@ export class LinkRun {
         ...(this.#options.dryRun !== undefined && { dryRun: this.#options.dryRun }),
         ...(this.#options.hashBits !== undefined && { hashBits: this.#options.hashBits }),
       });
-      // What is said to be done stays so, and its space is given back, whatever happens to the power.
-      if (linked.adoptedFiles + linked.mergedFiles > 0 && this.#options.dryRun !== true) await syncFileSystem(this.#context.paths.privateAreas);
-      if (this.#options.dryRun !== true) this.#keepSums(looked, linked);
-      if (this.#options.dryRun !== true && this.#options.hashBits === undefined) this.#remember(looked, linked);
+      if (this.#options.dryRun !== true) {
+        // What is said to be done stays so, and its space is given back, whatever happens to the power.
+        const synced = linked.adoptedFiles + linked.mergedFiles > 0 ? syncFileSystem(this.#context.paths.privateAreas) : Promise.resolve();
+        try {
+          this.#keepSums(looked, linked);
+          if (this.#options.hashBits === undefined) this.#remember(looked, linked);
+        } finally {
+          await synced.catch((error: unknown) => {
+            // Links that are not on the disk may be gone later, behind the marks.
+            rmSync(this.#context.paths.linkCaches, { recursive: true, force: true });
+            throw error;
+          });
+        }
+      }
       return { linked, unchanged: looked.filter(({ isUnchanged }) => isUnchanged).length, skipped: looked.flatMap(({ skipped }) => skipped), failed: this.#failed };
     } finally {
       await this.#leaveAll();

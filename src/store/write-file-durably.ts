@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, unlinkSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { errnoOf, storeWriteError } from '../core/errors.js';
 import { makeFolders } from './make-folders.js';
@@ -25,6 +25,23 @@ export function writeFileDurably(path: string, content: string, mode = 0o600): v
     writeContent(temporary, 'w', content, mode);
     renameSync(temporary, path);
     syncFolder(dirname(path));
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw storeWriteError(error, path);
+  }
+}
+
+/**
+ * Writes a small file that is of use only as long as it is there and whole, such as a cache: readers see the old or the new content, but after a
+ * power loss it may be anything. The folder must exist.
+ *
+ * @throws NO_SPACE, STORE_NOT_WRITABLE, IO_ERROR
+ */
+export function replaceFile(path: string, content: string, mode = 0o600): void {
+  const temporary = `${path}.tmp-${process.pid}`;
+  try {
+    writeFileSync(temporary, content, { mode, flag: 'w' });
+    renameSync(temporary, path);
   } catch (error) {
     rmSync(temporary, { force: true });
     throw storeWriteError(error, path);

@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync, mkdirSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { StorePaths } from '../../src/core/store-paths.js';
@@ -84,6 +84,40 @@ describe('link', () => {
     expect(await link('--all')).toMatchObject({ unchanged: 2, readBytes: 0 });
     for (const name of ['c1', 'c2']) await store.mount(name);
     expect(await link('--all')).toMatchObject({ unchanged: 2, readBytes: 0 });
+  });
+
+  test('needs no Node.js to see that nothing has changed', async () => {
+    const saidWithoutNode = async (...more: string[]): Promise<string | undefined> => {
+      const { status, stdout } = await store.run([...more, 'link', '--all'], { env: { PATH: '/nowhere' } });
+      return status === 0 ? stdout : undefined;
+    };
+    await store.ok('link', '--all');
+    const said = `${await store.ok('link', '--all')}\n`;
+    expect(said).toMatch(/^0 files linked.*2 of 2 containers unchanged/m);
+    expect(await saidWithoutNode()).toBe(said);
+    expect(await saidWithoutNode('--quiet')).toBe(said);
+    expect(await saidWithoutNode('--json')).toBeUndefined();
+    // What an engine has noted; what a command has changed in the catalog, and in a policy.
+    put('c1', 'var/unsettled', 'x');
+    expect(await saidWithoutNode()).toBeUndefined();
+    await store.ok('link', '--all');
+    expect(await saidWithoutNode()).toBe(said);
+    await store.ok('create', 'c3', '--ostemplate', 't');
+    expect(await saidWithoutNode()).toBeUndefined();
+    await store.ok('destroy', 'c3');
+    await store.ok('link', '--all');
+    expect(await saidWithoutNode()).toBe(said);
+    const config = join(store.path, 'config');
+    writeFileSync(config, 'templatefs-store 1\nlink-least 4096\n');
+    expect(await saidWithoutNode()).toBeUndefined();
+    rmSync(config);
+    expect(await saidWithoutNode()).toBe(said);
+    // Without an engine the mark is in a file.
+    for (const name of ['c1', 'c2']) await store.ok('umount', name);
+    await store.ok('link', '--all');
+    expect(await saidWithoutNode()).toBe(said);
+    for (const name of ['c1', 'c2']) await store.mount(name);
+    await store.ok('link', '--all');
   });
 
   test('finds what is equal although it looks different, and leaves what looks the same and is not', async () => {

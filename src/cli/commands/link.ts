@@ -110,6 +110,11 @@ export function linkCommand(host: CommandHost): Command {
         }
         const done = await run();
         session.result(done, text);
+        // Only of what bin/templatefs asks the engine's binary for.
+        if (options.all === true && options.dryRun !== true && !session.json && Object.keys(settings).length === 0) {
+          const { keepSettled } = await import('../../service/link-containers.js');
+          await keepSettled(session.context, text).catch(() => undefined);
+        }
         return done.failed.length === 0 ? 0 : EXIT_STATUS.PARTIAL;
       }),
     );
