@@ -5,6 +5,7 @@ import { mountEngine } from '../../src/engine/mount-engine.js';
 import { collectGarbage } from '../../src/service/collect-garbage.js';
 import { createContainer } from '../../src/service/create-container.js';
 import { destroyContainer } from '../../src/service/destroy-container.js';
+import { sampleAfter } from '../../src/service/statistics-samples.js';
 import { importTemplate } from '../../src/service/import-template.js';
 import { umountContainer } from '../../src/service/umount-container.js';
 import { FINDERS } from '../peers/duplicate-finders.js';
@@ -111,7 +112,9 @@ export class MergeFleet {
     const { peer, signal } = this.#context;
     await rm(this.#folders, { recursive: true, force: true });
     await this.#forgetContainers();
+    // As `templatefs gc` does.
     await collectGarbage({ paths: this.paths, signal }, { dryRun: false });
+    await sampleAfter({ paths: this.paths, signal }, 'gc');
     await rm(this.paths.linkCaches, { recursive: true, force: true });
     if (peer.name === 'templatefs') for (const name of this.names) await this.#makeContainer(name);
     for (const [index, changes] of this.#changes.entries()) {

@@ -18,13 +18,13 @@ export type MergeOutcome =
   | { readonly kind: 'kept' }
   | { readonly kind: 'skipped'; readonly reason: string };
 
-export interface ApplyOptions {
+export interface ApplyOptions<Asked extends Merge> {
   readonly socket: string;
   /** How long one request may keep the engine from serving its root. */
   readonly budgetUs: number;
   readonly pace: ReadingPace;
   readonly signal?: AbortSignal;
-  readonly onDone?: (merge: Merge, outcome: MergeOutcome) => void;
+  readonly onDone?: (merge: Asked, outcome: MergeOutcome) => void;
 }
 
 const FIRST_ENTRIES = 16;
@@ -40,7 +40,10 @@ const FROZEN_TRIES = 3_500;
  *
  * @throws ENGINE_FAILED, INTERRUPTED
  */
-export async function applyMerges(merges: readonly Merge[], { socket, budgetUs, pace, signal, onDone }: ApplyOptions): Promise<MergeOutcome[]> {
+export async function applyMerges<Asked extends Merge>(
+  merges: readonly Asked[],
+  { socket, budgetUs, pace, signal, onDone }: ApplyOptions<Asked>,
+): Promise<MergeOutcome[]> {
   const outcomes: MergeOutcome[] = [];
   let entries = FIRST_ENTRIES;
   /** Of the first file that is not done: how much of it was compared before. */
@@ -75,7 +78,7 @@ export async function applyMerges(merges: readonly Merge[], { socket, budgetUs, 
 }
 
 /** The first of them, until they have so many bytes; at least one. */
-function firstBytes(merges: readonly Merge[], most: number): readonly Merge[] {
+function firstBytes<Asked extends Merge>(merges: readonly Asked[], most: number): readonly Asked[] {
   let bytes = 0;
   const end = merges.findIndex(({ candidate: { sizeBytes } }, index) => (bytes += sizeBytes) > most && index > 0);
   return end < 0 ? merges : merges.slice(0, end);

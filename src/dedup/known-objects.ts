@@ -1,18 +1,24 @@
 import { statSync } from 'node:fs';
-import { objectPathIn, type ObjectId } from '../store/object-id.js';
+import { formatObjectId, objectPathIn, type ObjectId } from '../store/object-id.js';
 
 /** Objects that files may be equal to, by size: those that trees and links name. */
 export class KnownObjects {
-  readonly #bySize = new Map<number, Map<string, ObjectId>>();
+  /** Some several times: what names them is many. */
+  readonly #bySize = new Map<number, ObjectId[]>();
 
   add(id: ObjectId, size: number): void {
-    const ids = this.#bySize.get(size) ?? new Map<string, ObjectId>();
-    ids.set(`${id.hash}.${id.variant}`, id);
-    this.#bySize.set(size, ids);
+    const ids = this.#bySize.get(size);
+    if (ids === undefined) this.#bySize.set(size, [id]);
+    else ids.push(id);
   }
 
+  /** Each once. */
   ofSize(size: number): readonly ObjectId[] {
-    return [...(this.#bySize.get(size)?.values() ?? [])];
+    const ids = this.#bySize.get(size);
+    if (ids === undefined || ids.length < 2) return ids ?? [];
+    const unique = [...new Map(ids.map((id) => [formatObjectId(id), id])).values()];
+    this.#bySize.set(size, unique);
+    return unique;
   }
 }
 

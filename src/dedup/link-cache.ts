@@ -106,6 +106,10 @@ export function withKnownHashes(candidates: readonly Candidate[], cached: readon
       before.mtimeSeconds === candidate.mtimeSeconds &&
       before.mtimeNanoseconds === candidate.mtimeNanoseconds &&
       before.isPartial === candidate.isPartial;
-    return { ...candidate, ends: isSame ? before.ends : null, hash: isSame ? before.hash : null };
+    // Field by field: of tens of thousands a spread takes several times as long.
+    const { container, inode, path, sizeBytes, allocatedBytes, mtimeSeconds, mtimeNanoseconds, isPartial } = candidate;
+    const ends = isSame ? before.ends : null;
+    const hash = isSame ? before.hash : null;
+    return { container, inode, path, sizeBytes, allocatedBytes, mtimeSeconds, mtimeNanoseconds, isPartial, ends, hash };
   });
 }

@@ -35,21 +35,26 @@ export interface LikelyEqual<File extends Candidate = Candidate> {
  */
 export function likelyEqual<File extends Candidate>(candidates: readonly File[], isKnown: (candidate: File) => boolean): LikelyEqual<File>[] {
   const found: { first: File; others: File[] }[] = [];
-  const byLooks = new Map<string, { first: File; others: File[] }>();
+  // Of one path there are few: to compare numbers takes less time than to make a text of them.
+  const byPath = new Map<string, { first: File; others: File[] }[]>();
   for (const candidate of candidates) {
-    const { path, sizeBytes, mtimeSeconds, mtimeNanoseconds, isPartial } = candidate;
-    const isGuessed = !isPartial && !isKnown(candidate);
-    const looks = `${sizeBytes} ${mtimeSeconds} ${mtimeNanoseconds} ${path}`;
-    const known = isGuessed ? byLooks.get(looks) : undefined;
+    const isGuessed = !candidate.isPartial && !isKnown(candidate);
+    const ofPath = isGuessed ? byPath.get(candidate.path) : undefined;
+    const known = ofPath?.find(({ first }) => looksLike(first, candidate));
     if (known !== undefined) {
       known.others.push(candidate);
       continue;
     }
     const alone = { first: candidate, others: [] };
     found.push(alone);
-    if (isGuessed) byLooks.set(looks, alone);
+    if (ofPath !== undefined) ofPath.push(alone);
+    else if (isGuessed) byPath.set(candidate.path, [alone]);
   }
   return found;
+}
+
+function looksLike(a: Candidate, b: Candidate): boolean {
+  return a.sizeBytes === b.sizeBytes && a.mtimeSeconds === b.mtimeSeconds && a.mtimeNanoseconds === b.mtimeNanoseconds;
 }
 
 /** Candidates whose size and ends another candidate or an object has, too. */

@@ -37,7 +37,7 @@ export function checkVersionLine(line: string, binary: string): EngineVersion {
   return { version: match[1] ?? '', stateVersion: match[5] === undefined ? null : Number(match[5]) };
 }
 
-let checked: string | undefined;
+let checked: { readonly binary: string; readonly answer: Promise<unknown> } | undefined;
 
 /**
  * Finds the engine and makes sure, once a process, that it speaks this control plane's protocol.
@@ -46,9 +46,13 @@ let checked: string | undefined;
  */
 export async function findEngine(): Promise<string> {
   const binary = enginePath();
-  if (checked === binary) return binary;
-  await askVersion(binary);
-  checked = binary;
+  // Those who ask at once wait for one answer; one that is an error is asked for again.
+  if (checked?.binary !== binary) {
+    const asked = { binary, answer: askVersion(binary) };
+    asked.answer.catch(() => { if (checked === asked) checked = undefined; });
+    checked = asked;
+  }
+  await checked.answer;
   return binary;
 }
 

@@ -5,6 +5,11 @@ import { runEngine } from './run-engine.js';
 /** Kinds of entries of a private area: docs/protocols/control.md. */
 const KINDS = ['file', 'link', 'partial', 'dir', 'merged', 'whiteout', 'symlink', 'char', 'block', 'fifo', 'socket', 'broken', 'mended'] as const;
 export type ScanKind = (typeof KINDS)[number];
+const KNOWN_KINDS: ReadonlySet<string> = new Set(KINDS);
+
+function isKind(name: string | undefined): name is ScanKind {
+  return name !== undefined && KNOWN_KINDS.has(name);
+}
 
 /** One entry of a private area. */
 export interface ScanRecord {
@@ -50,15 +55,16 @@ function integer(text: string | undefined, radix = 10): number {
 
 function parseRecord(fields: readonly string[], keepGoing: boolean): ScanRecord {
   if (fields.length !== (keepGoing ? FIELDS + 1 : FIELDS)) throw new Error(`a record of ${fields.length} fields`);
-  const [kindName, path = '', inode, owner = '', size, allocated, mtime = '', origin, object = '-', links, last = '-'] = fields;
-  const kind = KINDS.find((known) => known === kindName);
-  if (kind === undefined) throw new Error(`unknown kind ${JSON.stringify(kindName)}`);
+  const [kind, path = '', inode, owner = '', size, allocated, mtime = '', origin, object = '-', links, last = '-'] = fields;
+  if (!isKind(kind)) throw new Error(`unknown kind ${JSON.stringify(kind)}`);
   if (!path.startsWith('/') && !/^inode:[0-9a-fA-F]+$/.test(path)) throw new Error(`no path: ${JSON.stringify(path)}`);
   const [mode, uid, gid, extra] = owner.split(' ');
-  const time = /^(-?\d+)\.(\d{1,9})$/.exec(mtime);
-  if (extra !== undefined || time === null) throw new Error('a record of another form');
+  const point = mtime.indexOf('.');
+  const isBefore = mtime.startsWith('-');
+  const seconds = integer(mtime.slice(isBefore ? 1 : 0, point));
+  if (extra !== undefined || point < 0 || mtime.length - point > 10) throw new Error('a record of another form');
   if (object !== '-' && !/^[0-9a-f]{32}(\.\d+)?$/.test(object)) throw new Error(`no object: ${JSON.stringify(object)}`);
-  return {
+  const record: ScanRecord = {
     kind,
     path,
     inode: integer(inode),
@@ -67,13 +73,14 @@ function parseRecord(fields: readonly string[], keepGoing: boolean): ScanRecord 
     gid: integer(gid),
     sizeBytes: integer(size),
     allocatedBytes: integer(allocated),
-    mtimeSeconds: Number(time[1]),
-    mtimeNanoseconds: integer(time[2]),
+    mtimeSeconds: isBefore ? -seconds : seconds,
+    mtimeNanoseconds: integer(mtime.slice(point + 1)),
     origin: origin === '-' ? null : integer(origin),
     object: object === '-' ? null : object,
     links: integer(links),
-    ...(kind === 'broken' || kind === 'mended' ? { reason: last } : keepGoing && { shownBytes: last === '-' ? null : integer(last) }),
   };
+  if (kind === 'broken' || kind === 'mended') return { ...record, reason: last };
+  return keepGoing ? { ...record, shownBytes: last === '-' ? null : integer(last) } : record;
 }
 
 /** Takes `scan` output in pieces of any size and calls `onRecord` for each record. */

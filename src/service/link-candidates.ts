@@ -59,6 +59,14 @@ interface OpenGroup {
   tried: number;
 }
 
+/** One of a group's files, and the object that it may be equal to. */
+interface GroupMerge extends Merge {
+  readonly candidate: CachedCandidate;
+  readonly open: OpenGroup;
+  /** Of the object. */
+  readonly id: string;
+}
+
 /** Makes links of private files that are equal to objects, or to one another. */
 export async function linkCandidates(context: ServiceContext, options: LinkCandidatesOptions): Promise<LinkedFiles> {
   return new Linking(context, options).run();
@@ -81,6 +89,7 @@ class Linking {
   readonly #kept: (Candidate & { readonly object: string })[] = [];
   readonly #adopted = new Set<string>();
   readonly #objects: MadeLink[] = [];
+  #newObjects: LinkedFiles['newObjects'] = { objects: 0, allocatedBytes: 0 };
   #adoptedFiles = 0;
   #mergedFiles = 0;
   #keptFiles = 0;
@@ -118,6 +127,7 @@ class Linking {
       left: this.#options.candidates.filter((candidate) => !this.#done.has(candidate)),
       kept: this.#kept,
       objects: this.#objects,
+      newObjects: this.#newObjects,
     };
   }
 
@@ -292,9 +302,11 @@ class Linking {
         this.#adopted.add(formatObjectId(object));
         this.#options.known.add(object, open.group.sizeBytes);
       }
-      for (const id of new Set(tickets.map(({ ticket }) => committed.objects[committed.objectOf[ticket] ?? 0]))) {
-        if (id !== undefined && committed.newBytes > 0) this.#savedBytes -= allocatedBytes(objectPath(this.#context.paths, id));
-      }
+      const { objects, newObjects, newBytes } = committed;
+      const allocated = newBytes === 0 ? 0 : objects.reduce((sum, id) => sum + allocatedBytes(objectPath(this.#context.paths, id)), 0);
+      this.#savedBytes -= allocated;
+      if (newObjects > 0 && newObjects < objects.length) this.#newObjects = null;
+      else if (this.#newObjects !== null) this.#newObjects = { objects: this.#newObjects.objects + newObjects, allocatedBytes: this.#newObjects.allocatedBytes + allocated };
     } finally {
       await batch.abandon();
     }
@@ -350,18 +362,17 @@ class Linking {
 
   /** Tries the next object of each group with all files that are left. */
   async #merge(groups: readonly OpenGroup[]): Promise<void> {
-    const owners = new Map<Merge, { readonly open: OpenGroup; readonly candidate: CachedCandidate }>();
+    const merges: GroupMerge[] = [];
     for (const open of groups) {
       const object = open.objects[open.tried];
       open.tried += 1;
       if (object === undefined) continue;
-      for (const candidate of open.left) owners.set({ candidate, object }, { open, candidate });
+      const id = formatObjectId(object);
+      for (const candidate of open.left) merges.push({ candidate, object, id, open });
       open.left = [];
     }
-    for (const { merge, outcome } of await this.#apply([...owners.keys()], 'merging')) {
-      const owner = owners.get(merge);
-      if (owner === undefined) throw new Error('an answer to what was not asked');
-      const { open, candidate } = owner;
+    for (const { merge, outcome } of await this.#apply(merges, 'merging')) {
+      const { open, candidate, id } = merge;
       if (outcome.kind === 'skipped' && outcome.reason === 'different') {
         if (this.#guessed.delete(candidate)) this.#unsure.add(candidate);
         else open.left.push(candidate);
@@ -374,7 +385,6 @@ class Linking {
         continue;
       }
       this.#done.add(candidate);
-      const id = formatObjectId(merge.object);
       const freedBytes = outcome.kind === 'merged' && !candidate.isPartial ? outcome.freedBytes : null;
       this.#objects.push({ container: candidate.container, object: id, sizeBytes: candidate.sizeBytes, freedBytes });
       // The first link to a new object is the file that it was made of, or as good as that.
@@ -391,9 +401,9 @@ class Linking {
   }
 
   /** Each engine compares in its one thread: as many of them at once as there are processors. More get in each other's way. */
-  async #apply(merges: readonly Merge[], step: string): Promise<{ merge: Merge; outcome: MergeOutcome }[]> {
-    const done: { merge: Merge; outcome: MergeOutcome }[] = [];
-    const ofContainers = new Map<string, Merge[]>();
+  async #apply<Asked extends Merge>(merges: readonly Asked[], step: string): Promise<{ merge: Asked; outcome: MergeOutcome }[]> {
+    const done: { merge: Asked; outcome: MergeOutcome }[] = [];
+    const ofContainers = new Map<string, Asked[]>();
     for (const merge of merges) {
       const { container } = merge.candidate;
       const own = ofContainers.get(container);
@@ -401,7 +411,7 @@ class Linking {
       else own.push(merge);
     }
     const waiting = [...ofContainers];
-    const note = (merge: Merge, outcome: MergeOutcome): void => {
+    const note = (merge: Asked, outcome: MergeOutcome): void => {
       done.push({ merge, outcome });
       this.#context.onProgress?.({ step, done: done.length, total: merges.length, unit: 'items' });
     };
@@ -416,7 +426,7 @@ class Linking {
     return done;
   }
 
-  async #applyIn(container: string, merges: readonly Merge[], note: (merge: Merge, outcome: MergeOutcome) => void): Promise<void> {
+  async #applyIn<Asked extends Merge>(container: string, merges: readonly Asked[], note: (merge: Asked, outcome: MergeOutcome) => void): Promise<void> {
     const { paths, signal } = this.#context;
     const opened = await this.#options.open(container);
     if (typeof opened === 'string') {

@@ -120,7 +120,7 @@ async function look(context: ServiceContext, options: LinkContainersOptions, use
 }
 
 /** The kernel may give two changes of a file one time when they are closer together than a tick, of up to 10 ms. */
-const TICK_MS = 20;
+const TICK_MS = 12;
 const SETTLED_TRIES = 3;
 
 /**
@@ -130,20 +130,18 @@ const SETTLED_TRIES = 3;
 export async function keepSettled(context: ServiceContext, text: (done: LinkedContainers) => string): Promise<void> {
   const { paths } = context;
   for (let tries = 0; tries < SETTLED_TRIES; tries += 1) {
-    const beganMs = Date.now();
     const { names } = lookUp(context, undefined);
+    const newestMs = Math.max(...settledFiles(paths, names).map(({ changedMs }) => changedMs));
+    await sleep(Math.max(0, newestMs + TICK_MS - Date.now()));
     const files = settledFiles(paths, names);
-    if (files.every(({ changedMs }) => changedMs + TICK_MS < beganMs)) {
-      const { input, isSettled } = await look(context, {}, true);
-      if (!isSettled) return;
-      const marks = new Map([...input.marks].map(([name, mark]) => [name, mark ?? '']));
-      // Nothing of it has changed while it was looked at, so it belongs together.
-      if (JSON.stringify(settledFiles(paths, input.names)) === JSON.stringify(files)) {
-        replaceFile(paths.linkSettled, formatSettled({ files, marks, text: text(unchangedRun(input)) }));
-        return;
-      }
+    const { input, isSettled } = await look(context, {}, true);
+    if (!isSettled) return;
+    const marks = new Map([...input.marks].map(([name, mark]) => [name, mark ?? '']));
+    // Nothing of it has changed while it was looked at, so it belongs together.
+    if (files.every(({ changedMs }) => changedMs <= newestMs) && JSON.stringify(settledFiles(paths, input.names)) === JSON.stringify(files)) {
+      replaceFile(paths.linkSettled, formatSettled({ files, marks, text: text(unchangedRun(input)) }));
+      return;
     }
-    await sleep(TICK_MS);
   }
 }
 
@@ -176,7 +174,7 @@ async function marksOf({ paths }: ServiceContext, names: readonly string[]): Pro
 function unchangedResult({ containers }: LinkSummary, names: readonly string[]): LinkRunResult {
   const skipped = names.flatMap((container) => (containers[container]?.skipped ?? []).map(([path, reason]) => ({ container, path, reason })));
   const linked: LinkedFiles = {
-    adoptedFiles: 0, mergedFiles: 0, keptFiles: 0, addedBytes: 0, linkedBytes: 0, savedBytes: 0, readBytes: 0, skipped: [], left: [], kept: [], objects: [], again: [],
+    adoptedFiles: 0, mergedFiles: 0, keptFiles: 0, addedBytes: 0, linkedBytes: 0, savedBytes: 0, readBytes: 0, skipped: [], left: [], kept: [], objects: [], newObjects: null, again: [],
   };
   return { linked, unchanged: names.length, skipped, failed: [] };
 }
@@ -185,5 +183,8 @@ function unchangedResult({ containers }: LinkSummary, names: readonly string[]):
 async function run(context: ServiceContext, options: LinkContainersOptions, input: LinkRunInput): Promise<LinkRunResult> {
   options.onWork?.();
   const { LinkRun } = await import('./link-run.js');
-  return new LinkRun(context, options, input).run();
+  const { EngineLauncher } = await import('../engine/engine-launcher.js');
+  // Each container is mounted, or found to be: a fork of this process takes several times as long as that.
+  using launcher = new EngineLauncher();
+  return await new LinkRun({ ...context, launcher }, options, input).run();
 }

@@ -21,7 +21,7 @@ import { addKnownObjects } from './find-known-objects.js';
 import { linkCandidates, type OpenContainer } from './link-candidates.js';
 import type { LinkContainersOptions, LinkRunInput, LinkRunResult } from './link-containers.js';
 import { policyKey, type ContainerLinkPolicy } from './link-policy.js';
-import { noteObjectsChange, objectsGeneration } from './object-totals.js';
+import { keepTotalsAfter, noteObjectsChange, objectsGeneration, type ObjectsChange } from './object-totals.js';
 import { enterContainer, leaveContainer, type EnteredContainer } from './use-container.js';
 
 interface Looked {
@@ -64,6 +64,7 @@ export class LinkRun {
   readonly #entered = new Map<string, EnteredContainer | string>();
   readonly #failed: { container: string; reason: string }[] = [];
   #generation = -1;
+  #change: ObjectsChange | undefined;
 
   constructor(context: ServiceContext, options: LinkContainersOptions, input: LinkRunInput) {
     this.#context = context;
@@ -91,24 +92,26 @@ export class LinkRun {
         ...(this.#options.dryRun !== undefined && { dryRun: this.#options.dryRun }),
         ...(this.#options.hashBits !== undefined && { hashBits: this.#options.hashBits }),
       });
-      if (this.#options.dryRun !== true) {
-        // What is said to be done stays so, and its space is given back, whatever happens to the power.
-        const synced = linked.adoptedFiles + linked.mergedFiles > 0 ? syncFileSystem(this.#context.paths.privateAreas) : Promise.resolve();
-        try {
-          this.#keepSums(looked, linked);
-          if (this.#options.hashBits === undefined) this.#remember(looked, linked);
-        } finally {
-          await synced.catch((error: unknown) => {
-            // Links that are not on the disk may be gone later, behind the marks.
-            rmSync(this.#context.paths.linkCaches, { recursive: true, force: true });
-            throw error;
-          });
-        }
-      }
+      if (this.#options.dryRun !== true) await this.#finish(looked, linked);
       return { linked, unchanged: looked.filter(({ isUnchanged }) => isUnchanged).length, skipped: looked.flatMap(({ skipped }) => skipped), failed: this.#failed };
     } finally {
       await this.#leaveAll();
     }
+  }
+
+  /** What is said to be done stays so, and its space is given back, whatever happens to the power. */
+  async #finish(looked: readonly Looked[], linked: LinkedFiles): Promise<void> {
+    const { paths } = this.#context;
+    const syncing = linked.adoptedFiles + linked.mergedFiles > 0 ? syncFileSystem(paths.privateAreas) : Promise.resolve();
+    const failure = syncing.then(() => undefined, (error: unknown) => ({ error }));
+    await this.#keepTotals(linked);
+    this.#keepSums(looked, linked);
+    if (this.#options.hashBits === undefined) this.#remember(looked, linked);
+    const failed = await failure;
+    if (failed === undefined) return;
+    // Links that are not on the disk may be gone later, behind the marks.
+    rmSync(paths.linkCaches, { recursive: true, force: true });
+    throw failed.error;
   }
 
   /** Each container's area is listed by a process of its own: as many at once as there are processors. */
@@ -126,7 +129,7 @@ export class LinkRun {
   async #knownObjects(): Promise<KnownObjects> {
     const known = new KnownObjects();
     using opened = this.#options.dryRun === true ? openForReading(this.#context) : await openForWriting(this.#context);
-    if (this.#options.dryRun !== true) noteObjectsChange(opened.catalog);
+    if (this.#options.dryRun !== true) this.#change = noteObjectsChange(opened.catalog);
     this.#generation = objectsGeneration(opened.catalog);
     addKnownObjects(this.#context, opened.catalog, known);
     for (const { name, tree } of opened.catalog.containers()) this.#trees.set(name, tree);
@@ -203,6 +206,18 @@ export class LinkRun {
     } catch (error) {
       if (error instanceof TemplatefsError) return undefined;
       throw error;
+    }
+  }
+
+  /** So that the statistics after this need not look at the objects again. */
+  async #keepTotals({ newObjects }: LinkedFiles): Promise<void> {
+    if (this.#change?.before === undefined || newObjects === null) return;
+    try {
+      using opened = await openForWriting(this.#context);
+      keepTotalsAfter(this.#change, newObjects, opened.catalog);
+    } catch (error) {
+      // Then they are counted again.
+      if (!(error instanceof TemplatefsError) || error.code === 'INTERRUPTED') throw error;
     }
   }
 

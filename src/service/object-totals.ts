@@ -25,11 +25,37 @@ export function objectsGeneration(catalog: Catalog): number {
   return catalog.counter(GENERATION);
 }
 
+/** A change of the store's objects that has begun. */
+export interface ObjectsChange {
+  readonly generation: number;
+  /** What was counted before it, if that held. */
+  readonly before: ObjectTotals | undefined;
+}
+
 /** To be called before objects are added or removed. */
-export function noteObjectsChange(catalog: Catalog): void {
-  catalog.transaction(() => {
-    catalog.setCounters({ [GENERATION]: catalog.counter(GENERATION) + 1 });
+export function noteObjectsChange(catalog: Catalog): ObjectsChange {
+  return catalog.transaction(() => {
+    const before = keptObjectTotals(catalog);
+    const generation = catalog.counter(GENERATION) + 1;
+    catalog.setCounters({ [GENERATION]: generation });
+    return { generation, before };
   });
+}
+
+/**
+ * Carries the sum on over a change that knows what it has added, and still holds the lock `store`: then nothing was removed, and whoever else adds
+ * has raised the generation, or was at it before, so that there was no sum.
+ */
+export function keepTotalsAfter({ generation, before }: ObjectsChange, added: ObjectTotals, catalog: Catalog): void {
+  if (before === undefined) return;
+  catalog.transaction(() => {
+    if (catalog.counter(GENERATION) !== generation) return;
+    keep(catalog, generation, { objects: before.objects + added.objects, allocatedBytes: before.allocatedBytes + added.allocatedBytes });
+  });
+}
+
+function keep(catalog: Catalog, generation: number, { objects, allocatedBytes }: ObjectTotals): void {
+  catalog.setCounters({ [TAKEN_IN]: generation, [COUNT]: objects, [ALLOCATED]: allocatedBytes });
 }
 
 /** What was counted before, if it still holds. */
@@ -56,9 +82,7 @@ async function takeAndKeep(context: ServiceContext, generation: number): Promise
     locks.hold(await acquireLock({ paths: context.paths, name: 'store', what: 'the store', mode: 'exclusive', waitMs: 0 }));
     const totals = await take(context);
     using catalog = Catalog.open(context.paths, 'write');
-    if (catalog.counter(GENERATION) === generation) {
-      catalog.setCounters({ [TAKEN_IN]: generation, [COUNT]: totals.objects, [ALLOCATED]: totals.allocatedBytes });
-    }
+    if (catalog.counter(GENERATION) === generation) keep(catalog, generation, totals);
     return totals;
   } catch (error) {
     if (error instanceof TemplatefsError && ['BUSY', 'STORE_NOT_WRITABLE', 'NO_SPACE'].includes(error.code)) return undefined;
