@@ -53,7 +53,8 @@ const shared = {
   durability: DURABILITY,
   variants: [{ name: '', ready: 'own' }],
   input: 'debian',
-  weight: 'heavy',
+  // Of a round of two minutes rmlint and duperemove take nearly all.
+  weight: 'slow',
   only: PEERS,
   also: PEERS,
   reference: REFERENCE,
@@ -119,6 +120,7 @@ export const mergeLoad: Scenario = {
   what: 'reads and writes of 4 KiB by fio in one of three containers, 2,000 each second, alone and while all of them are merged: mean and 99th percentile',
   meaning: 'what a container that works feels of merging',
   durability: 'an fsync after each 64 writes',
+  weight: 'counted',
   only: ['templatefs'],
   reference: 'templatefs',
   prepare: async (_root, context) => (await fleetOf(context, LOADED_CONTAINERS)).prepare(),

@@ -51,7 +51,7 @@ export interface RunContext {
 export type Group = 'data' | 'metadata' | 'work' | 'memory' | 'scale' | 'store';
 
 /** How long a run takes: how many rounds there are depends on it. Bytes that are counted are the same in each round: one is enough. */
-export type Weight = 'light' | 'medium' | 'heavy' | 'counted';
+export type Weight = 'light' | 'medium' | 'heavy' | 'slow' | 'counted';
 
 /** What a scenario throws, from `setUp`, that cannot be measured on this machine; the others are. */
 export class CannotMeasure extends Error {}

@@ -38,7 +38,7 @@ const FROZEN_TRIES = 3_500;
  * Lets the engine make links of files, one outcome for each in its order. Each of its requests does as much as the time
  * allows; what was done and not answered, because a worker was killed, is found done when it is asked for again.
  *
- * @throws ENGINE_FAILED, INTERRUPTED
+ * @throws ENGINE_FAILED (also for an engine that has ended), INTERRUPTED
  */
 export async function applyMerges<Asked extends Merge>(
   merges: readonly Asked[],
@@ -91,13 +91,22 @@ async function ask(socket: string, budgetUs: number, merges: readonly Merge[], s
       return await controlRequest(socket, fields, { timeoutMs: 60_000, encoding: 'latin1', ...(signal !== undefined && { signal }) });
     } catch (error) {
       signal?.throwIfAborted();
-      const mayHaveDied = (error instanceof TemplatefsError && error.code === 'ENGINE_FAILED') || errnoOf(error) === 'ECONNREFUSED';
+      const hasDied = errnoOf(error) === 'ECONNREFUSED' || errnoOf(error) === 'ENOENT';
+      const mayHaveDied = hasDied || (error instanceof TemplatefsError && error.code === 'ENGINE_FAILED');
       // Frozen for a snapshot, for a minute at most.
       const isFrozen = error instanceof TemplatefsError && error.code === 'BUSY';
-      if (!(mayHaveDied && tries < TRIES) && !(isFrozen && tries < FROZEN_TRIES)) throw error;
+      if (!(mayHaveDied && tries < TRIES) && !(isFrozen && tries < FROZEN_TRIES)) throw hasDied ? deadEngine(merges, error) : error;
       await sleep(TRY_AGAIN_MS);
     }
   }
+}
+
+/** Its holder is gone, too: nobody will replace the worker. */
+function deadEngine([first]: readonly Merge[], cause: unknown): TemplatefsError {
+  return new TemplatefsError('ENGINE_FAILED', `the engine of ${first?.candidate.container ?? 'the container'} has ended`, {
+    hint: 'run the command again: it mounts the container anew',
+    cause,
+  });
 }
 
 function formatEntry({ candidate, object }: Merge): string {

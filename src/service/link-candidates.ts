@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { TemplatefsError } from '../core/errors.js';
 import { applyMerges, type Merge, type MergeOutcome } from '../dedup/apply-merges.js';
 import type { Candidate, SkippedFile } from '../dedup/candidate.js';
 import type { CachedCandidate } from '../dedup/link-cache.js';
@@ -33,6 +34,8 @@ export interface LinkCandidatesOptions {
   readonly known: KnownObjects;
   /** Mounts a container, if it is not. It stays so until the caller is done with all. Why not, if it cannot be had. */
   readonly open: (container: string) => Promise<OpenContainer | string>;
+  /** Told of a container whose engine has ended, and of which the rest is left alone; may throw. If left out, it is an error. */
+  readonly onLost?: (container: string, error: TemplatefsError) => void;
   /** Changes nothing, and says what would be done. */
   readonly dryRun?: boolean;
   /** Bits of fingerprints that count: fewer only in tests. */
@@ -433,14 +436,22 @@ class Linking {
       for (const merge of merges) note(merge, { kind: 'skipped', reason: opened });
       return;
     }
+    let done = 0;
     try {
       await applyMerges(merges, {
         socket: paths.controlSocket(container),
         budgetUs: opened.isIdle ? IDLE_BUDGET_US : BUSY_BUDGET_US,
         pace: this.#pace,
         ...(signal !== undefined && { signal }),
-        onDone: note,
+        onDone: (merge, outcome) => {
+          done += 1;
+          note(merge, outcome);
+        },
       });
+    } catch (error) {
+      if (this.#options.onLost === undefined || !(error instanceof TemplatefsError) || error.code !== 'ENGINE_FAILED') throw error;
+      this.#options.onLost(container, error);
+      for (const merge of merges.slice(done)) note(merge, { kind: 'skipped', reason: error.message });
     } finally {
       // An engine does not count merging as a change.
       new SumsOfAreas(this.#context).forget(container);

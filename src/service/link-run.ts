@@ -62,6 +62,8 @@ export class LinkRun {
   /** Digests of the containers' trees. */
   readonly #trees = new Map<string, string>();
   readonly #entered = new Map<string, EnteredContainer | string>();
+  /** Of those, whose engine has ended since. */
+  readonly #lost = new Set<string>();
   readonly #failed: { container: string; reason: string }[] = [];
   #generation = -1;
   #change: ObjectsChange | undefined;
@@ -87,6 +89,7 @@ export class LinkRun {
         adoptNew: false,
         known,
         open: (container) => this.#open(container),
+        onLost: (container, error) => { this.#lose(container, error); },
         bytesPerSecond: leastLimit(looked.map(({ policy }) => policy.bytesPerSecond)),
         threads: leastLimit(looked.map(({ policy }) => policy.threads)),
         ...(this.#options.dryRun !== undefined && { dryRun: this.#options.dryRun }),
@@ -184,10 +187,21 @@ export class LinkRun {
     return { root: entered.root, isIdle: existsSync(this.#context.paths.temporaryMount(container)) };
   }
 
+  /** Its engine has ended. What it has merged stays so; no other round asks for it. */
+  #lose(container: string, error: TemplatefsError): void {
+    if (this.#input.names.length === 1) throw error;
+    const entered = this.#entered.get(container);
+    if (entered === undefined || typeof entered === 'string') return;
+    entered.use.release();
+    this.#entered.set(container, error.message);
+    this.#lost.add(container);
+    this.#failed.push({ container, reason: error.message });
+  }
+
   async #leaveAll(): Promise<void> {
     for (const [container, entered] of this.#entered) {
-      if (typeof entered === 'string') continue;
-      entered.use.release();
+      if (typeof entered === 'string' && !this.#lost.has(container)) continue;
+      if (typeof entered !== 'string') entered.use.release();
       await leaveContainer(this.#context, container);
     }
   }

@@ -203,6 +203,28 @@ describe('link', () => {
     check();
   });
 
+  test('leaves a container whose engine ends, and goes on with the others', async () => {
+    const names = Array.from({ length: 60 }, (_, number) => `lost/${number}`);
+    for (const container of ['c1', 'c2']) for (const name of names) put(container, name, `${name}${CONTENT}`);
+    let isKilled = false;
+    const done = await linkContainers({
+      paths: new StorePaths(store.path),
+      onProgress: ({ step }) => {
+        if (step !== 'merging' || isKilled) return;
+        isKilled = true;
+        for (const which of ['holder', 'worker']) process.kill(Number(store.engineFile('c1').get(which)), 'SIGKILL');
+      },
+    });
+    expect(done.failed).toEqual([{ container: 'c1', reason: 'the engine of c1 has ended' }]);
+    const isLink = (container: string, name: string): boolean => statSync(join(store.path, 'private', container, 'root', name)).blocks <= 8;
+    expect(names.filter((name) => !isLink('c2', name))).toEqual([]);
+    expect(names.filter((name) => !isLink('c1', name))).not.toEqual([]);
+    await store.mount('c1');
+    expect(await link('--all')).toMatchObject({ failed: [] });
+    expect(names.filter((name) => !isLink('c1', name) || readFileSync(join(roots.get('c1') ?? '', name), 'utf8') !== `${name}${CONTENT}`)).toEqual([]);
+    await store.expectSound();
+  });
+
   test('takes a file that is being executed', async () => {
     for (const root of ['c1', 'c2'].map((name) => roots.get(name) ?? '')) {
       copyFileSync('/bin/sleep', join(root, 'usr/lib/sleep'));
