@@ -284,7 +284,9 @@ async function oneRound(store: TestStore, distribution: MiniDebian | undefined, 
   await expectWholePackages(store);
   await expectTidy(store);
   const after = store.sharedFiles();
-  for (const [path, content] of before) expect(after.get(path) ?? content, path).toBe(content);
+  // What nobody referred to any more may have been swept, and made anew: then at another time.
+  const withoutTime = (file: string): string => file.slice(0, file.lastIndexOf(' '));
+  for (const [path, file] of before) expect(withoutTime(after.get(path) ?? file), path).toBe(withoutTime(file));
   return count;
 }
 
