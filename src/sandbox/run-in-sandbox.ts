@@ -4,7 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { lstat, open, readdir, readFile, readlink, unlink } from 'node:fs/promises';
+import { lstat, open, readdir, readFile, readlink, statfs, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { Socket } from 'node:net';
 import { constants, tmpdir, totalmem } from 'node:os';
@@ -82,7 +82,8 @@ const MOUNT_POINTS = ['proc', 'dev', 'tmp', 'run'];
 /** How long the processes of a sandbox may take to be gone after SIGKILL. */
 const END_TIMEOUT_MS = 10_000;
 
-async function checkRoot(root: string): Promise<void> {
+/** @returns its device number, which another mount in its place does not have */
+async function checkRoot(root: string): Promise<number> {
   for (const name of ['', ...MOUNT_POINTS]) {
     let status;
     try {
@@ -97,6 +98,19 @@ async function checkRoot(root: string): Promise<void> {
       });
     }
   }
+  return (await lstat(root)).dev;
+}
+
+/** What a sandbox could not be set up on may be a root whose engine has ended meanwhile, and which others may have mounted anew. @throws ENGINE_FAILED */
+async function refuseLostRoot(root: string, device: number): Promise<void> {
+  try {
+    // Is always asked of the engine.
+    await statfs(root);
+    if ((await lstat(root)).dev === device) return;
+  } catch (error) {
+    throw rootError(root, error);
+  }
+  throw new TemplatefsError('ENGINE_FAILED', `the root ${root} was unmounted while the sandbox was set up`, { hint: 'its engine has ended: run the command again' });
 }
 
 /** /usr and the folders or symlinks beside it without which no program of the host starts. */
@@ -265,7 +279,7 @@ export async function runInSandbox(options: SandboxOptions): Promise<number> {
   const purpose = 'run a command in a container';
   const { userNamespace } = options;
   const owner = userNamespace && { rootUid: hostRoot(userNamespace.ids.uids), rootGid: hostRoot(userNamespace.ids.gids) };
-  const [bwrap, setpriv, nsenter, hostFolders, procCovers] = await Promise.all([
+  const [bwrap, setpriv, nsenter, hostFolders, procCovers, device] = await Promise.all([
     findExecutable({ name: 'bwrap', debianPackage: 'bubblewrap', purpose }),
     findExecutable({ name: 'setpriv', debianPackage: 'util-linux', purpose }),
     findExecutable({ name: 'nsenter', debianPackage: 'util-linux', purpose }),
@@ -372,6 +386,7 @@ export async function runInSandbox(options: SandboxOptions): Promise<number> {
     if (wasAborted()) throw interrupted();
     if (ending.signal !== null) return 128 + constants.signals[ending.signal];
     if (pid === undefined) {
+      await refuseLostRoot(root, device);
       throw new TemplatefsError('FAILED', `the sandbox on ${root} could not be set up (bwrap ended with ${String(ending.code)})`, {
         hint: 'bubblewrap says why, above; it needs root, and namespaces enabled in the kernel',
       });

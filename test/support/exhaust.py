@@ -92,8 +92,10 @@ def hold(root, count):
         children.append((pid, go))
     print("held", flush=True)
     sys.stdin.readline()
-    for pid, go in children:
+    # Later ones have inherited the ends of those before: nobody is waited for until all are let go.
+    for _, go in children:
         os.close(go)
+    for pid, _ in children:
         os.waitpid(pid, 0)
 
 
