@@ -252,7 +252,7 @@ describe('a hostile root', () => {
   });
 
   it('that does not exist is named', async () => {
-    await expect(run('true', { root: '/no/such/root' })).rejects.toMatchObject({ code: 'FAILED', message: expect.stringContaining('/no/such/root') as string });
+    await expect(run('true', { root: '/no/such/root' })).rejects.toMatchObject({ code: 'ENGINE_FAILED', message: expect.stringContaining('/no/such/root') as string });
   });
 });
 
