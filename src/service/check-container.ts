@@ -43,6 +43,12 @@ function kept<Value>(first: Map<string, Value>, again: ReadonlyMap<string, Value
   return new Map([...first].filter(([key]) => again.has(key)));
 }
 
+/** Whether one that is not there was removed since the list was made, or is being; if that was cut, the next command that writes ends it. */
+function isRemoved({ paths }: ServiceContext, catalog: Catalog, name: string): boolean {
+  if (name.includes('@')) return !existsSync(paths.privateArea(name));
+  return catalog.journal().some(({ subject }) => subject === name) || catalog.container(name) === undefined;
+}
+
 /**
  * Checks one container, or a snapshot `CT@ID` as if it were one: its settings, its tree, and every entry of its private area. A container that is mounted changes
  * meanwhile: what a first look finds wrong counts only if a second finds it, too.
@@ -63,10 +69,7 @@ export async function checkContainer(
   try {
     const file = readContainerFile(paths.containerFile(name));
     if (file === undefined) {
-      if (id !== undefined && !existsSync(paths.privateArea(name))) return { problems: [], ...NOTHING };
-      // It may have been destroyed since the list was made, or is being; if that was cut, the next command that writes ends it.
-      const isBeingDestroyed = catalog.journal().some(({ subject }) => subject === name);
-      if (id === undefined && (isBeingDestroyed || catalog.container(name) === undefined)) return { problems: [], ...NOTHING };
+      if (isRemoved(context, catalog, name)) return { problems: [], ...NOTHING };
       return { problems: [problem('its private area is missing', `restore it from a backup, or: templatefs destroy ${name}`)], ...NOTHING };
     }
     if (brokenTrees.has(file.tree)) return { problems: [problem(`its tree ${file.tree} is broken`, 'mend the tree')], ...NOTHING };
@@ -88,6 +91,7 @@ export async function checkContainer(
     const broken = records.filter(({ kind }) => kind === 'broken').length;
     return { problems, lost, broken, records };
   } catch (error) {
+    if (isFinding(error) && !existsSync(paths.containerFile(name)) && isRemoved(context, catalog, name)) return { problems: [], ...NOTHING };
     if (isFinding(error)) return { problems: [problem(reason(error))], ...NOTHING };
     throw error;
   }
