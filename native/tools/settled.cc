@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "base/unique_fd.h"
 #include "control/engine_request.h"
 #include "control/frame.h"
+#include "private/change_mark.h"
 #include "private/settings.h"
 #include "tools/options.h"
 
@@ -30,11 +30,10 @@ std::vector<std::string_view> words_of(std::string_view line) {
     return words;
 }
 
-// As src/dedup/settled-file.ts has it; `-` for a file that is not there, or empty: the log of a catalog that nobody has open.
+// As src/dedup/settled-file.ts has it; `-` for a file that is not there.
 std::string state_of(int store, const std::string& name) {
     struct stat stat{};
     if (::fstatat(store, name.c_str(), &stat, AT_SYMLINK_NOFOLLOW) < 0) return errno == ENOENT ? "-" : "?";
-    if (stat.st_size == 0) return "-";
     const auto nanoseconds = [](const timespec& time) { return std::to_string(int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec); };
     return std::to_string(stat.st_ino) + ":" + std::to_string(stat.st_size) + ":" + nanoseconds(stat.st_mtim) + ":" + nanoseconds(stat.st_ctim);
 }
@@ -57,10 +56,8 @@ Result<std::string> mark_of(int store, const std::string& container) {
     }
     // No engine is there: its last one has left it.
     UniqueFd area = TRY(open_at(store, ("private/" + container).c_str(), O_RDONLY | O_DIRECTORY));
-    const std::string text = TRY(read_small_file(area.get(), "changes"));
-    constexpr std::string_view kStart = "templatefs-changes 1\nmark ";
-    if (!starts_with(text, kStart) || text.back() != '\n') return Errno(EUCLEAN);
-    return text.substr(kStart.size(), text.size() - kStart.size() - 1);
+    const auto mark = TRY(read_change_mark(area.get()));
+    return mark ? mark->text() : std::string();
 }
 
 Result<bool> holds(int store, std::string_view line) {
@@ -100,18 +97,10 @@ int run_settled(int argc, char** argv) {
     if (!options.value("--store", path) || options.rest() != nullptr) return fail(kExitUsage, "USAGE", "settled --store DIR");
     // The administrator's own path: a symlink is followed.
     UniqueFd store(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    UniqueFd file;
-    if (store.valid()) file.reset(::openat(store.get(), "cache/link/.settled", O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-    if (!file.valid()) return kExitFailed;
-    std::string content;
-    char buffer[64 * 1024];
-    for (;;) {
-        const ssize_t size = ::read(file.get(), buffer, sizeof buffer);
-        if (size < 0) return kExitFailed;
-        if (size == 0) break;
-        content.append(buffer, static_cast<size_t>(size));
-    }
-    auto text = settled_text(store.get(), content);
+    // One of more than a MiB is not read.
+    auto file = read_small_file(store.get(), "cache/link/.settled");
+    if (!file.ok()) return kExitFailed;
+    auto text = settled_text(store.get(), file.value());
     if (!text.ok()) return kExitFailed;
     // Whoever does not read it to its end has what he wants.
     (void)std::fputs(text.value().c_str(), stdout);

@@ -40,15 +40,13 @@ struct Store {
 TEST_CASE("settled: where nothing has changed there is its text") {
     Store store;
     CHECK(store.text(store.file).value() == "nothing to do\n");
-    // The log of a catalog that nobody has open may be there, empty.
-    store.store.write("catalog.sqlite-wal", std::string());
-    CHECK(store.text(store.file).ok());
 }
 
 TEST_CASE("settled: what has changed") {
     Store store;
     SUBCASE("a file") { store.store.write("catalog.sqlite", std::string("another")); }
     SUBCASE("a file that was not there") { store.store.write("catalog.sqlite-wal", std::string("x")); }
+    SUBCASE("an empty file that was not there") { store.store.write("catalog.sqlite-wal", std::string()); }
     SUBCASE("a file that is gone") { REQUIRE(::unlink(store.store.at("catalog.sqlite").c_str()) == 0); }
     SUBCASE("the mark") { store.store.write("private/c1/changes", std::string("templatefs-changes 1\nmark 0123456789abcdef-8\n")); }
     SUBCASE("a mark that is gone") { REQUIRE(::unlink(store.store.at("private/c1/changes").c_str()) == 0); }

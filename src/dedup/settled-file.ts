@@ -10,7 +10,7 @@ import { join } from 'node:path';
 export interface FileState {
   /** Below the store. */
   readonly name: string;
-  /** Inode, size and times; `-` for none, or an empty one. */
+  /** Inode, size and times; `-` for none. */
   readonly state: string;
   /** The later of its times, in ms. */
   readonly changedMs: number;
@@ -27,7 +27,7 @@ export interface Settled {
 /** @throws where it cannot be looked at */
 export function fileState(store: string, name: string): FileState {
   const stat = statSync(join(store, name), { bigint: true, throwIfNoEntry: false });
-  if (stat === undefined || stat.size === 0n) return { name, state: '-', changedMs: 0 };
+  if (stat === undefined) return { name, state: '-', changedMs: 0 };
   const latest = stat.mtimeNs > stat.ctimeNs ? stat.mtimeNs : stat.ctimeNs;
   return { name, state: `${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`, changedMs: Number(latest / 1_000_000n) };
 }
