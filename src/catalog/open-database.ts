@@ -1,9 +1,9 @@
-import { accessSync, closeSync, constants, copyFileSync, existsSync, mkdtempSync, openSync, readdirSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { accessSync, closeSync, constants, copyFileSync, existsSync, openSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { TemplatefsError, errnoOf, storeWriteError } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
+import { makeTemporaryFolder } from '../store/temporary-folder.js';
 import { CATALOG_VERSION, checkCatalogVersion, migrate } from './migrations.js';
 import { badCatalog, catalogError } from './sqlite-error.js';
 
@@ -28,7 +28,7 @@ function holdsAnything(paths: StorePaths): boolean {
  * not take. A private copy of catalog and WAL has everything that was committed.
  */
 function openCopy(path: string): Database.Database {
-  const folder = mkdtempSync(join(tmpdir(), 'templatefs-catalog-'));
+  const folder = makeTemporaryFolder('catalog');
   try {
     const copy = join(folder, 'catalog.sqlite');
     copyFileSync(path, copy);

@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, TemplatefsError } from '../core/errors.js';
 import { findExecutable } from '../sandbox/find-executable.js';
+import { makeTemporaryFolder } from '../store/temporary-folder.js';
 
 /** Hashes of RFC 4880 that no longer prove anything: MD5, SHA-1, RIPE-MD/160. */
 const WEAK_HASHES = new Set(['1', '2', '3']);
@@ -89,7 +89,7 @@ function refuse(document: SignedDocument, why: string, verdict: Verdict): Templa
 
 async function withFolder<Result>(work: (folder: string, gpgv: string) => Promise<Result>): Promise<Result> {
   const gpgv = await findExecutable({ name: 'gpgv', debianPackage: 'gpgv', purpose: 'check signatures of repositories' });
-  const folder = await mkdtemp(join(tmpdir(), 'templatefs-gpgv-'));
+  const folder = makeTemporaryFolder('gpgv');
   try {
     return await work(folder, gpgv);
   } finally {

@@ -1,7 +1,5 @@
 import { spawn } from 'node:child_process';
-import { access, chmod, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { access, chmod, rm } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { PassThrough } from 'node:stream';
 import type { Readable } from 'node:stream';
@@ -9,6 +7,7 @@ import { errnoOf, TemplatefsError } from '../core/errors.js';
 import { onAbort } from '../core/on-abort.js';
 import type { PackageHost } from '../packages/package-manager.js';
 import { findExecutable } from '../sandbox/find-executable.js';
+import { makeTemporaryFolder } from '../store/temporary-folder.js';
 import { bootstrapRpm } from './bootstrap-rpm.js';
 import type { TemplateDefinition } from './definition.js';
 import { explainBootstrapFailure } from './explain-bootstrap-failure.js';
@@ -154,7 +153,7 @@ async function runTool(definition: TemplateDefinition, options: BootstrapOptions
 async function makeRoot(definition: TemplateDefinition, options: BootstrapOptions, stream: PassThrough): Promise<void> {
   try {
     checkBootstrappable(definition);
-    const workFolder = await mkdtemp(join(options.workDir ?? tmpdir(), 'templatefs-bootstrap-'));
+    const workFolder = makeTemporaryFolder('bootstrap', options.workDir);
     try {
       await chmod(workFolder, 0o755); // apt downloads as its own user, who must be able to reach the root
       const wanted = withMirror(definition, options.mirror);

@@ -1,7 +1,7 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
+import { makeTemporaryFolder } from '../../store/temporary-folder.js';
 import type { InstalledPackage } from '../package-manager.js';
 import { DatabaseUnreadable, type DatabaseFiles, type PackageDatabase } from './package-database.js';
 import { RpmHeader } from './rpm-header.js';
@@ -33,7 +33,7 @@ function readDatabase(main: Buffer, log: Buffer | undefined): PackageDatabase {
 
 /** A copy is read: SQLite takes its log into account, and locks and changes nothing of the container. */
 function readHeaders(main: Buffer, log: Buffer | undefined): RpmHeader[] {
-  const folder = mkdtempSync(join(tmpdir(), 'templatefs-rpmdb-'));
+  const folder = makeTemporaryFolder('rpmdb');
   try {
     const copy = join(folder, 'rpmdb.sqlite');
     writeFileSync(copy, main, { mode: 0o600 });
