@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises';
+import { removeTree } from '../runner/remove-tree.js';
 import type { Peer } from './peer.js';
 
 export const host: Peer = {
@@ -14,7 +14,7 @@ export const host: Peer = {
       mount: async () => undefined,
       unmount: async () => undefined,
       reset: () => input.restore(path),
-      discard: () => rm(path, { recursive: true, force: true }),
+      discard: () => removeTree(path),
       mode: async () => ({
         caching: 'page cache and dentry cache of ext4',
         durability: 'nothing to copy up; data at fsync or after some seconds (data=ordered)',

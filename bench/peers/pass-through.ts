@@ -1,6 +1,7 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { removeTree } from '../runner/remove-tree.js';
 import { Daemon } from './daemon.js';
 import type { Peer } from './peer.js';
 
@@ -29,7 +30,7 @@ export const passThrough: Peer = {
       mount: () => daemon.mount(),
       unmount: () => daemon.unmount(),
       reset: () => input.restore(copy),
-      discard: () => rm(folder, { recursive: true, force: true }),
+      discard: () => removeTree(folder),
       processes: () => daemon.pids,
       mode: async () => ({
         caching: 'the defaults of libfuse 2: attributes and names for a second, pages until the next open',

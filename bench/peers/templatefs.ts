@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { mkdir, rm, symlink } from 'node:fs/promises';
+import { mkdir, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { TemplatefsError } from '../../src/core/errors.js';
 import { controlRequest } from '../../src/engine/control-client.js';
@@ -9,6 +9,7 @@ import { checkFuse, mountEngine } from '../../src/engine/mount-engine.js';
 import { createContainer } from '../../src/service/create-container.js';
 import { destroyContainer } from '../../src/service/destroy-container.js';
 import { isMounted, unmount, waitForEnd } from '../runner/mounts.js';
+import { removeTree } from '../runner/remove-tree.js';
 import type { Peer } from './peer.js';
 
 export const templatefs: Peer = {
@@ -64,7 +65,7 @@ export const templatefs: Peer = {
       },
       discard: async () => {
         await destroy();
-        await rm(folder, { recursive: true, force: true });
+        await removeTree(folder);
       },
       processes,
       mode: async () => {

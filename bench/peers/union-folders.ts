@@ -1,6 +1,7 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Input } from '../inputs/input.js';
+import { removeTree } from '../runner/remove-tree.js';
 
 /** The folders of a peer that stacks one folder with changes on an unpacked root. */
 export interface UnionFolders {
@@ -25,10 +26,10 @@ export async function makeUnionFolders(input: Input, slot: string): Promise<Unio
     path,
     reset: async () => {
       for (const made of [upper, work]) {
-        await rm(made, { recursive: true, force: true });
+        await removeTree(made);
         await mkdir(made);
       }
     },
-    discard: () => rm(folder, { recursive: true, force: true }),
+    discard: () => removeTree(folder),
   };
 }

@@ -9,7 +9,7 @@ export const chmodUsrShare: Scenario = {
   durability: 'the attributes are in memory only, on disk after some seconds; templatefs copies no content, overlayfs copies and fsyncs each file',
   variants: [FRESH],
   input: 'debian',
-  weight: 'heavy',
+  weight: 'slow',
   also: ['overlayfs-metacopy', 'overlayfs-volatile'],
   run: (root, { driver, quick, signal }) => driver.run(['run', 'chmod', '-R', 'g+w', join(root.path, quick ? 'usr/share/doc' : 'usr/share')], signal),
 };

@@ -96,7 +96,7 @@ export const containerdRun: Scenario = {
   durability: 'nothing is written',
   variants: [{ name: 'warm', ready: 'own' }],
   input: 'debian',
-  weight: 'light',
+  weight: 'medium',
   only: ONLY,
   setUp: async (_root, context) => {
     const daemon = await startWithImages(context);

@@ -75,6 +75,7 @@ export const containers: Scenario = {
   durability: 'create: a container of templatefs is on disk, overlayfs makes three folders, on disk after some seconds; else nothing is written',
   variants: LEVELS,
   input: 'files-10k',
+  weight: 'medium',
   per: 'containers',
   only: ['overlayfs', 'fuse-overlayfs', 'templatefs'],
   setUp: async (_root, context) => {

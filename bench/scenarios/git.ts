@@ -1,7 +1,8 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WORK_FOLDER } from '../inputs/all.js';
+import { removeTree } from '../runner/remove-tree.js';
 import { runProgram } from '../runner/run-program.js';
 import { SLOW_PEERS, USED, type RunContext, type Scenario } from './scenario.js';
 
@@ -20,7 +21,7 @@ function repository({ input, signal }: RunContext): Promise<string> {
     await git('-C', tree, 'add', '-A');
     await git('-C', tree, '-c', 'user.name=bench', '-c', 'user.email=bench@localhost', 'commit', '-q', '-m', 'all');
     await git('clone', '-q', '--bare', tree, bare);
-    await rm(tree, { recursive: true });
+    await removeTree(tree);
   }).then((folder) => join(folder, 'bare'));
 }
 
@@ -41,7 +42,7 @@ export const git: Scenario = {
   run: async (root, context) => {
     const { driver, signal } = context;
     const place = join(root.path, WORK_FOLDER, 'clone');
-    await rm(place, { recursive: true, force: true });
+    await removeTree(place);
     // With a copy of the pack: a hard link would leave out half of the work.
     const cloned = await driver.run(['run', 'git', 'clone', '-q', '--no-hardlinks', await repository(context), place], signal, { env: ENV });
     // An index as young as its files is not trusted; the first status a second later writes it again.

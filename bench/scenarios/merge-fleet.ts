@@ -1,5 +1,6 @@
 import { mkdir, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import { severalAtOnce } from '../../src/core/several-at-once.js';
 import { StorePaths } from '../../src/core/store-paths.js';
 import { mountEngine } from '../../src/engine/mount-engine.js';
 import { collectGarbage } from '../../src/service/collect-garbage.js';
@@ -11,6 +12,7 @@ import { umountContainer } from '../../src/service/umount-container.js';
 import { FINDERS } from '../peers/duplicate-finders.js';
 import { CleanUp } from '../runner/clean-up.js';
 import { makeLoopVolume } from '../runner/loop-volume.js';
+import { removeTree } from '../runner/remove-tree.js';
 import { runProgram } from '../runner/run-program.js';
 import { downloadPackages, installScript, sandbox } from './apt-install.js';
 import type { RunContext } from './scenario.js';
@@ -19,6 +21,7 @@ const PACKAGES = { quick: 'php-cli', full: 'g++' };
 const CONTAINERS = { quick: 3, full: 10 };
 const VOLUME_BYTES = { quick: 3 * 1024 ** 3, full: 12 * 1024 ** 3 };
 const TEMPLATE = 'debian';
+const UPGRADES_AT_ONCE = 2;
 
 /**
  * Containers after each has upgraded itself, on a volume of their own: XFS, because what it is compared with can let files share blocks
@@ -51,7 +54,7 @@ export class MergeFleet {
     fleet.#cleanUp.add('remove the volume', async () => {
       const problems = await cleanUp.run();
       if (problems.length > 0) throw new Error(problems.join('; '));
-      await rm(folder, { recursive: true });
+      await removeTree(folder);
     });
     try {
       await fleet.#upgrade();
@@ -78,17 +81,18 @@ export class MergeFleet {
     const packages = await downloadPackages(this.#context, PACKAGES[quick ? 'quick' : 'full']);
     input.places.say(`Installing ${PACKAGES[quick ? 'quick' : 'full']} in ${this.names.length} containers`);
     await importTemplate({ paths: this.paths, signal }, { name: TEMPLATE, source: input.tar ?? (await input.unpacked()) });
-    for (const name of this.names) {
+    // Each installs for itself, and two at a time: what is measured comes later.
+    await severalAtOnce(this.names, UPGRADES_AT_ONCE, async (name) => {
       await this.#makeContainer(name);
       await runProgram('bwrap', [...sandbox(this.root(name), packages), '--', 'sh', '-ec', installScript], { signal, env: { LC_ALL: 'C' } });
       await this.#unmount(name);
-      const changes = join(this.#volume, 'changes', name);
+      const changes = this.#changesOf(name);
       await mkdir(changes, { recursive: true });
       // Files with content of their own: links have no blocks.
       const script = 'cd "$1" && find . -type f -size +0 -printf "%b %P\\0" | sed -z -n "/^0 /d; s/^[0-9]* //p" | xargs -0 cp --parents --preserve=mode,ownership,timestamps -t "$2"';
       await runProgram('sh', ['-ec', script, 'sh', join(this.paths.privateArea(name), 'root'), changes], { signal });
-      this.#changes.push(changes);
-    }
+    });
+    this.#changes.push(...this.names.map((name) => this.#changesOf(name)));
     await this.#forgetContainers();
   }
 
@@ -110,12 +114,12 @@ export class MergeFleet {
   /** The same files anew, none of which shares anything, on the disk and in the page cache. */
   async prepare(): Promise<void> {
     const { peer, signal } = this.#context;
-    await rm(this.#folders, { recursive: true, force: true });
+    await removeTree(this.#folders);
     await this.#forgetContainers();
     // As `templatefs gc` does.
     await collectGarbage({ paths: this.paths, signal }, { dryRun: false });
     await sampleAfter({ paths: this.paths, signal }, 'gc');
-    await rm(this.paths.linkCaches, { recursive: true, force: true });
+    await removeTree(this.paths.linkCaches);
     if (peer.name === 'templatefs') for (const name of this.names) await this.#makeContainer(name);
     for (const [index, changes] of this.#changes.entries()) {
       const target = peer.name === 'templatefs' ? this.root(this.names[index] ?? '') : join(this.#folders, String(index));
@@ -123,6 +127,10 @@ export class MergeFleet {
       await runProgram('cp', ['-dpR', '--reflink=never', `${changes}/.`, target], { signal });
     }
     await this.sync();
+  }
+
+  #changesOf(name: string): string {
+    return join(this.#volume, 'changes', name);
   }
 
   get #folders(): string {

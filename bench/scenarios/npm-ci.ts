@@ -1,7 +1,8 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WORK_FOLDER } from '../inputs/all.js';
 import type { PeerRoot } from '../peers/peer.js';
+import { removeTree } from '../runner/remove-tree.js';
 import { runProgram } from '../runner/run-program.js';
 import { SLOW_PEERS, USED, type RunContext, type Scenario } from './scenario.js';
 
@@ -26,13 +27,13 @@ function project({ input, signal }: RunContext): Promise<string> {
       await writeFile(join(content, 'package.json'), JSON.stringify({ name, version: '1.0.0', main: 'lib/0.js' }));
       for (let file = 0; file < FILES; file++) await writeFile(join(content, 'lib', `${file}.js`), `// ${name} ${file}\n${'exports.value = 1;\n'.repeat(10 + file * 3)}`);
       await runProgram('tar', ['-czf', join(archives, `${name}.tgz`), '-C', folder, 'package'], { signal });
-      await rm(content, { recursive: true });
+      await removeTree(content);
     }
     const dependencies = Object.fromEntries(names.map((name) => [name, `file:archives/${name}.tgz`]));
     await writeFile(join(folder, 'package.json'), JSON.stringify({ name: 'project', version: '1.0.0', private: true, dependencies }));
     const [program, ...args] = npm(folder, ['install', '--package-lock-only']);
     await runProgram(program, args, { cwd: folder, env: ENV, signal });
-    await rm(join(folder, '.cache'), { recursive: true, force: true });
+    await removeTree(join(folder, '.cache'));
   });
 }
 
@@ -55,7 +56,7 @@ export const npmCi: Scenario = {
     await runProgram('cp', ['-a', await project(context), placeOf(root)], { signal: context.signal });
   },
   prepare: async (root) => {
-    for (const made of ['node_modules', '.cache']) await rm(join(placeOf(root), made), { recursive: true, force: true });
+    for (const made of ['node_modules', '.cache']) await removeTree(join(placeOf(root), made));
   },
   run: (root, { driver, signal }) => driver.run(['run', ...npm(placeOf(root), ['ci'])], signal, { cwd: placeOf(root), env: ENV }),
 };

@@ -1,7 +1,8 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { WORK_FOLDER } from '../inputs/all.js';
 import { syncVolume } from '../runner/drop-caches.js';
+import { removeTree } from '../runner/remove-tree.js';
 import { SLOW_IN_JAVASCRIPT, USED, type Scenario } from './scenario.js';
 
 /** tar reads the archive from outside of the volume; it is in memory after the first round. */
@@ -18,7 +19,7 @@ export const unpack: Scenario = {
   changesRoot: true,
   run: async (root, { driver, input, signal }) => {
     const place = join(root.path, WORK_FOLDER, 'unpacked');
-    await rm(place, { recursive: true, force: true });
+    await removeTree(place);
     await mkdir(place);
     const unpacked = await driver.run(['run', 'tar', '-x', '--numeric-owner', '-p', '-f', input.tar ?? '', '-C', place], signal);
     await syncVolume(input.places.volume, signal);
