@@ -9,7 +9,10 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/failure.h"
@@ -49,8 +52,8 @@ struct ScanOptions {
 
 class Scan {
 public:
-    Scan(PrivateArea& area, TreeImage& tree, ScanOptions options)
-        : area_(area), tree_(tree), options_(options), output_(STDOUT_FILENO) {}
+    Scan(PrivateArea& area, TreeImage& tree, ScanOptions options, Output& output)
+        : area_(area), tree_(tree), options_(options), output_(output) {}
 
     Result<void> run() {
         Place root{area_.is_untouched() ? area_.base() : area_.root(), "."};
@@ -69,10 +72,9 @@ public:
             stat.stx_mtime.tv_nsec = node.mtime_nsec;
         }
         record("/", stat, info);
-        if (area_.is_untouched()) return output_.flush();
+        if (area_.is_untouched()) return {};
         TRY(walk());
-        TRY(indexed());
-        return output_.flush();
+        return indexed();
     }
 
 private:
@@ -323,51 +325,80 @@ private:
     PrivateArea& area_;
     TreeImage& tree_;
     ScanOptions options_;
-    Output output_;
+    Output& output_;
     std::vector<uint64_t> named_;
     std::vector<Level> way_;
     std::string path_;
 };
 
+// Why a container could not be listed.
+struct Refusal {
+    ExitStatus status;
+    const char* code;
+    std::string text;
+};
+
+Refusal refuse(ExitStatus status, const char* code, std::string what, Errno error) {
+    return Refusal{status, code, std::move(what) + ": " + errno_text(error)};
+}
+
+std::optional<Refusal> scan_container(int store, const std::string& container, ScanOptions how, Output& output) {
+    const std::string of_area = "the private area of " + container;
+    auto area = how.mend ? PrivateArea::open(store, container) : PrivateArea::open_to_look(store, container);
+    if (area.error_code() == ENOENT) return Refusal{kExitNoContainer, "CONTAINER_NOT_FOUND", "no container " + container};
+    if (!area.ok())
+        return refuse(area.error_code() == EUCLEAN ? kExitIntegrity : kExitFailed, failure_code(area.error(), "INTEGRITY"),
+                      "cannot open " + of_area, area.error());
+    UniqueFd lock;
+    if (how.mend) {
+        auto taken = area.value().lock();
+        if (taken.error_code() == EWOULDBLOCK) return Refusal{kExitBusy, "BUSY", container + " is mounted"};
+        if (!taken.ok()) return refuse(kExitFailed, failure_code(taken.error(), "FAILED"), "cannot lock " + of_area, taken.error());
+        lock = taken.take();
+    }
+    const std::string& digest = area.value().settings().tree;
+    auto trees = open_at(store, "trees", O_RDONLY | O_DIRECTORY);
+    auto tree = trees.ok() ? TreeImage::open(trees.value().get(), digest.c_str()) : Result<TreeImage>(trees.error());
+    if (!tree.ok()) return refuse(kExitIntegrity, "BAD_TREE", "cannot open tree " + digest, tree.error());
+    auto done = Scan(area.value(), tree.value(), how, output).run();
+    if (done.ok()) return std::nullopt;
+    return refuse(done.error_code() == EUCLEAN ? kExitIntegrity : kExitFailed, failure_code(done.error(), "INTEGRITY"),
+                  "cannot read " + of_area, done.error());
+}
+
+// After the records of each of several containers.
+void put_end(Output& output, const std::string& container, const std::optional<Refusal>& refusal) {
+    const std::string_view fields[] = {"end", container, refusal ? refusal->code : "-", refusal ? std::string_view(refusal->text) : "-"};
+    for (const std::string_view field : fields) {
+        output.put(field);
+        output.put('\0');
+    }
+    output.put('\0');
+}
+
 }  // namespace
 
 int run_scan(int argc, char** argv) {
     Options options(argc, argv);
-    std::string store, container;
-    const bool named = options.value("--store", store) && options.value("--container", container);
+    std::string store;
+    std::vector<std::string> containers;
+    const bool named = options.value("--store", store);
+    for (std::string name; options.value("--container", name);) containers.push_back(name);
     ScanOptions how;
     how.keep_going = options.flag("--keep-going");
     how.mend = options.flag("--mend");
-    if (!named || options.rest() != nullptr || (how.mend && !how.keep_going))
-        return fail(kExitUsage, "USAGE", "scan --store DIR --container CT [--keep-going [--mend]]");
+    if (!named || containers.empty() || options.rest() != nullptr || (how.mend && !how.keep_going))
+        return fail(kExitUsage, "USAGE", "scan --store DIR --container CT... [--keep-going [--mend]]");
     UniqueFd folder(::open(store.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!folder.valid()) return fail(kExitFailed, "FAILED", "cannot open the store %s: %s", store.c_str(), std::strerror(errno));
-    auto area = how.mend ? PrivateArea::open(folder.get(), container) : PrivateArea::open_to_look(folder.get(), container);
-    if (!area.ok()) {
-        if (area.error_code() == ENOENT)
-            return fail(kExitNoContainer, "CONTAINER_NOT_FOUND", "no container %s", container.c_str());
-        return fail(area.error_code() == EUCLEAN ? kExitIntegrity : kExitFailed, failure_code(area.error(), "INTEGRITY"),
-                    "cannot open the private area of %s: %s", container.c_str(), errno_text(area.error()));
+    Output output(STDOUT_FILENO);
+    for (const std::string& container : containers) {
+        const auto refusal = scan_container(folder.get(), container, how, output);
+        if (containers.size() > 1) put_end(output, container, refusal);
+        else if (refusal) return fail(refusal->status, refusal->code, "%s", refusal->text.c_str());
     }
-    UniqueFd lock;
-    if (how.mend) {
-        auto taken = area.value().lock();
-        if (!taken.ok() && taken.error_code() != EWOULDBLOCK)
-            return fail(kExitFailed, failure_code(taken.error(), "FAILED"), "cannot lock the private area of %s: %s", container.c_str(),
-                        errno_text(taken.error()));
-        if (!taken.ok()) return fail(kExitBusy, "BUSY", "%s is mounted", container.c_str());
-        lock = taken.take();
-    }
-    auto trees = open_at(folder.get(), "trees", O_RDONLY | O_DIRECTORY);
-    auto tree = trees.ok() ? TreeImage::open(trees.value().get(), area.value().settings().tree.c_str())
-                           : Result<TreeImage>(trees.error());
-    if (!tree.ok())
-        return fail(kExitIntegrity, "BAD_TREE", "cannot open tree %s: %s", area.value().settings().tree.c_str(),
-                    errno_text(tree.error()));
-    auto done = Scan(area.value(), tree.value(), how).run();
-    if (!done.ok())
-        return fail(done.error_code() == EUCLEAN ? kExitIntegrity : kExitFailed, failure_code(done.error(), "INTEGRITY"),
-                    "cannot read the private area of %s: %s", container.c_str(), errno_text(done.error()));
+    auto written = output.flush();
+    if (!written.ok()) return fail(kExitFailed, "FAILED", "cannot write the records: %s", errno_text(written.error()));
     return 0;
 }
 

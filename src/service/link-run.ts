@@ -8,7 +8,7 @@ import { KnownObjects } from '../dedup/known-objects.js';
 import { readLinkCache, withKnownHashes, writeLinkCache, type CachedCandidate, type LinkCache, type LinkedObject } from '../dedup/link-cache.js';
 import { writeLinkSummary } from '../dedup/link-summary.js';
 import type { LinkedFiles } from '../dedup/linked-files.js';
-import { scanPrivateArea, type ScanRecord } from '../engine/scan.js';
+import { scanPrivateAreas, type ScanRecord } from '../engine/scan.js';
 import { parseObjectId } from '../store/object-id.js';
 import { syncFileSystem } from '../store/sync-file-system.js';
 import { makeFolder } from '../store/write-file-durably.js';
@@ -38,8 +38,15 @@ interface Looked {
   readonly before?: { readonly state: AreaState; readonly counted: CountedArea };
 }
 
-/** Private areas that are listed at once. */
+/** Processes that list private areas at once, and the most areas of each: few enough that all end together. */
 const MOST_SCANS = 4;
+const AREAS_OF_A_SCAN = 8;
+
+function inShares<Item>(items: readonly Item[], most: number): Item[][] {
+  const shares: Item[][] = [];
+  for (let from = 0; from < items.length; from += most) shares.push(items.slice(from, from + most));
+  return shares;
+}
 
 function addLinked(known: KnownObjects, objects: readonly LinkedObject[]): void {
   for (const { object, sizeBytes } of objects) {
@@ -117,16 +124,24 @@ export class LinkRun {
     throw failed.error;
   }
 
-  /** Each container's area is listed by a process of its own: as many at once as there are processors. */
+  /** Areas of which the cache does not tell are listed, several by one process, and as many processes at once as there are processors. */
   async #lookAtAll(): Promise<Looked[]> {
     const { names } = this.#input;
-    let done = 0;
-    const looked = await severalAtOnce(names, Math.min(MOST_SCANS, availableParallelism()), async (name) => {
-      const found = await this.#look(name);
-      this.#context.onProgress?.({ step: 'looking at containers', done: ++done, total: names.length, unit: 'items' });
-      return found;
-    });
-    return looked.filter((each) => each !== undefined);
+    const looked = new Map<string, Looked>();
+    const toList: string[] = [];
+    const note = (name: string, found: Looked | undefined): void => {
+      if (found !== undefined) looked.set(name, found);
+      this.#context.onProgress?.({ step: 'looking at containers', done: looked.size + this.#failed.length, total: names.length, unit: 'items' });
+    };
+    for (const name of names) {
+      const cached = this.#lookInCache(name);
+      if (cached === undefined) toList.push(name);
+      else note(name, cached);
+    }
+    const lanes = Math.min(MOST_SCANS, availableParallelism());
+    const shares = inShares(toList, Math.min(AREAS_OF_A_SCAN, Math.ceil(toList.length / lanes)));
+    await severalAtOnce(shares, lanes, (share) => this.#list(share, note));
+    return names.flatMap((name) => looked.get(name) ?? []);
   }
 
   async #knownObjects(): Promise<KnownObjects> {
@@ -143,32 +158,65 @@ export class LinkRun {
     return known;
   }
 
-  /** What one container has; from the cache where nothing has changed since. */
-  async #look(name: string): Promise<Looked | undefined> {
-    const { paths, signal } = this.#context;
-    const { marks, policies, useCache } = this.#input;
-    const policy = policies.get(name);
+  #policyOf(name: string): ContainerLinkPolicy {
+    const policy = this.#input.policies.get(name);
     if (policy === undefined) throw new Error(`no policy for ${name}`);
-    const cache = useCache ? readLinkCache(paths.linkCache(name), name) : undefined;
-    let before = marks.get(name) ?? null;
-    if (cache?.mark !== undefined && cache.mark !== null && cache.mark === before && cache.policy === policyKey(policy)) {
-      return { name, policy, mark: before, candidates: cache.candidates, kept: cache.kept, skipped: cache.skipped, objects: cache.objects, isUnchanged: true };
+    return policy;
+  }
+
+  /** What was found in a container the last time, where nothing has changed since. */
+  #lookInCache(name: string): Looked | undefined {
+    const policy = this.#policyOf(name);
+    const cache = this.#cached(name);
+    const mark = this.#input.marks.get(name) ?? null;
+    if (cache === undefined || mark === null || cache.mark !== mark || cache.policy !== policyKey(policy)) return undefined;
+    return { name, policy, mark, candidates: cache.candidates, kept: cache.kept, skipped: cache.skipped, objects: cache.objects, isUnchanged: true };
+  }
+
+  #cached(name: string): LinkCache | undefined {
+    return this.#input.useCache ? readLinkCache(this.#context.paths.linkCache(name), name) : undefined;
+  }
+
+  /** Looks at all entries of some containers. What changes from here on, the next run finds. */
+  async #list(names: readonly string[], note: (name: string, found: Looked | undefined) => void): Promise<void> {
+    const { paths, signal } = this.#context;
+    const before = new Map<string, { readonly mark: string | null; readonly state: AreaState }>();
+    for (const name of names) {
+      try {
+        before.set(name, { mark: await this.#markOf(name), state: await containerAreaState(paths, name, signal) });
+      } catch (error) {
+        this.#fail(name, error);
+        note(name, undefined);
+      }
     }
-    try {
-      // Nobody can say whether it has changed: an engine can, the next time.
-      if (before === null && this.#options.dryRun !== true && typeof (await this.#open(name)) !== 'string') before = await changeMark(paths, name);
-      const state = await containerAreaState(paths, name, signal);
-      const records = await scanPrivateArea(paths, name, signal);
-      const objects = records.flatMap(({ kind, object, sizeBytes }) => (kind === 'link' && object !== null ? [{ object, sizeBytes }] : []));
-      const found = findCandidates(name, records, policy, Date.now() / 1000);
-      const candidates = withKnownHashes(found.candidates, cache?.candidates ?? []);
-      const counted = this.#options.dryRun === true ? undefined : this.#sum(name, records);
-      return { name, policy, mark: before, candidates, kept: found.kept, skipped: found.skipped, objects, isUnchanged: false, ...(counted !== undefined && { before: { state, counted } }) };
-    } catch (error) {
-      if (!(error instanceof TemplatefsError) || error.code === 'INTERRUPTED' || this.#input.names.length === 1) throw error;
-      this.#failed.push({ container: name, reason: error.message });
-      return undefined;
-    }
+    await scanPrivateAreas(paths, [...before.keys()], signal, (name, records) => {
+      const known = before.get(name);
+      if (known === undefined) return;
+      if (records instanceof TemplatefsError) this.#fail(name, records);
+      note(name, records instanceof TemplatefsError ? undefined : this.#lookAt(name, records, known));
+    });
+  }
+
+  /** What it had at the beginning. Where nobody could say whether it has changed, an engine can, the next time. */
+  async #markOf(name: string): Promise<string | null> {
+    const mark = this.#input.marks.get(name) ?? null;
+    if (mark !== null || this.#options.dryRun === true || typeof (await this.#open(name)) === 'string') return mark;
+    return await changeMark(this.#context.paths, name);
+  }
+
+  #lookAt(name: string, records: readonly ScanRecord[], { mark, state }: { readonly mark: string | null; readonly state: AreaState }): Looked {
+    const policy = this.#policyOf(name);
+    const objects = records.flatMap(({ kind, object, sizeBytes }) => (kind === 'link' && object !== null ? [{ object, sizeBytes }] : []));
+    const { kept, skipped, ...found } = findCandidates(name, records, policy, Date.now() / 1000);
+    const candidates = withKnownHashes(found.candidates, this.#cached(name)?.candidates ?? []);
+    const counted = this.#options.dryRun === true ? undefined : this.#sum(name, records);
+    return { name, policy, mark, candidates, kept, skipped, objects, isUnchanged: false, ...(counted !== undefined && { before: { state, counted } }) };
+  }
+
+  /** Of several containers the others are done. @throws for the only one, and what ends the run */
+  #fail(container: string, error: unknown): void {
+    if (!(error instanceof TemplatefsError) || error.code === 'INTERRUPTED' || this.#input.names.length === 1) throw error;
+    this.#failed.push({ container, reason: error.message });
   }
 
   async #open(container: string): Promise<OpenContainer | string> {
@@ -177,9 +225,8 @@ export class LinkRun {
       try {
         entered = await enterContainer(this.#context, container);
       } catch (error) {
-        if (!(error instanceof TemplatefsError) || error.code === 'INTERRUPTED' || this.#input.names.length === 1) throw error;
-        entered = error.message;
-        this.#failed.push({ container, reason: error.message });
+        this.#fail(container, error);
+        entered = (error as TemplatefsError).message;
       }
       this.#entered.set(container, entered);
     }

@@ -1,27 +1,15 @@
-import { chmodSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { checkVersionLine, findEngine } from '../../../src/engine/engine-binary.js';
 import { engineError, engineExitError, runEngine } from '../../../src/engine/run-engine.js';
-import { temporaryFolder } from '../catalog/temporary-store.js';
-
-const VERSION = 'templatefs-engine 0.1.0 protocol 1 tree 1 private 1';
-
-/** An engine made of a shell script. */
-function scriptEngine(body: string): void {
-  const path = join(temporaryFolder(), 'engine');
-  writeFileSync(path, `#!/bin/sh\nif [ "$1" = --version ]; then echo "${VERSION}"; exit 0; fi\n${body}\n`);
-  chmodSync(path, 0o755);
-  vi.stubEnv('TEMPLATEFS_ENGINE', path);
-}
+import { VERSION_LINE, scriptEngine } from './script-engine.js';
 
 describe('the version line', () => {
   test('of the same protocol is accepted', () => {
-    expect(() => { checkVersionLine(`${VERSION}\n`, '/e'); }).not.toThrow();
-    expect(() => { checkVersionLine(VERSION.replace('0.1.0', '9.9.9'), '/e'); }).not.toThrow();
+    expect(() => { checkVersionLine(`${VERSION_LINE}\n`, '/e'); }).not.toThrow();
+    expect(() => { checkVersionLine(VERSION_LINE.replace('0.1.0', '9.9.9'), '/e'); }).not.toThrow();
   });
 
-  test.each([VERSION.replace('protocol 1', 'protocol 2'), VERSION.replace('tree 1', 'tree 2'), 'something else', ''])('%j is refused', (line) => {
+  test.each([VERSION_LINE.replace('protocol 1', 'protocol 2'), VERSION_LINE.replace('tree 1', 'tree 2'), 'something else', ''])('%j is refused', (line) => {
     expect(() => { checkVersionLine(line, '/e'); }).toThrow(
       expect.objectContaining({ code: 'ENGINE_MISMATCH', hint: expect.stringContaining('npm run build') as string }),
     );

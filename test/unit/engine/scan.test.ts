@@ -1,5 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import { ScanParser, type ScanRecord } from '../../../src/engine/scan.js';
+import { TemplatefsError } from '../../../src/core/errors.js';
+import { StorePaths } from '../../../src/core/store-paths.js';
+import { ScanParser, scanPrivateAreas, type ScanRecord } from '../../../src/engine/scan.js';
+import { scriptEngine } from './script-engine.js';
 
 const FILE = ['file', '/etc/x', '268435456', '100644 1000 1001', '5', '4096', '1700000000.000000001', '-', '-', '1'];
 const LINK = ['link', '/usr/\xff\n', '17', '100755 0 0', '9', '0', '-1.5', '16', 'ab'.repeat(16) + '.2', '2'];
@@ -10,7 +13,7 @@ function encode(...records: readonly (readonly string[])[]): Buffer {
 
 function parse(bytes: Buffer, pieceBytes = bytes.length): ScanRecord[] {
   const records: ScanRecord[] = [];
-  const parser = new ScanParser((record) => records.push(record));
+  const parser = new ScanParser({ onRecord: (record) => records.push(record) });
   for (let at = 0; at < bytes.length; at += pieceBytes) parser.push(bytes.subarray(at, at + pieceBytes));
   parser.end();
   return records;
@@ -63,5 +66,45 @@ describe('ScanParser', () => {
 
   test('refuses bytes without end', () => {
     expect(() => parse(Buffer.alloc(2 * 1024 * 1024, 'x'), 65536)).toThrow(/does not end/);
+  });
+});
+
+describe('scanPrivateAreas', () => {
+  /** What `printf` makes of the records in the script below. */
+  const shell = (...records: readonly (readonly string[])[]): string => `printf '${records.map((fields) => `${fields.join('\\000')}\\000\\000`).join('')}'`;
+  const PLAIN = FILE.with(1, '/plain');
+
+  async function scan(containers: readonly string[]): Promise<[string, string][]> {
+    const found: [string, string][] = [];
+    await scanPrivateAreas(new StorePaths('/store'), containers, undefined, (container, records) => {
+      found.push([container, records instanceof TemplatefsError ? `${records.code}: ${records.message}` : records.map(({ path }) => path).join(' ')]);
+    });
+    return found;
+  }
+
+  test('tells what each has, and of which it cannot be told', async () => {
+    scriptEngine(shell(FILE, ['end', 'a', '-', '-'], PLAIN, ['end', 'b', 'INTEGRITY', 'b is broken'], ['end', 'c', '-', '-']));
+    expect(await scan(['a', 'b', 'c'])).toEqual([['a', '/etc/x'], ['b', 'INTEGRITY: b is broken'], ['c', '']]);
+  });
+
+  test('takes a single one without an end', async () => {
+    scriptEngine(shell(FILE, PLAIN));
+    expect(await scan(['a'])).toEqual([['a', '/etc/x /plain']]);
+    scriptEngine('echo "templatefs-engine: CONTAINER_NOT_FOUND: no container a" >&2; exit 10');
+    expect(await scan(['a'])).toEqual([['a', 'CONTAINER_NOT_FOUND: no container a']]);
+    expect(await scan([])).toEqual([]);
+  });
+
+  test('takes nothing for whole that a killed engine has not ended', async () => {
+    scriptEngine(`${shell(FILE, ['end', 'a', '-', '-'], PLAIN)}; kill -KILL $$`);
+    const lost = 'ENGINE_FAILED: templatefs-engine scan ended by SIGKILL';
+    expect(await scan(['a', 'b', 'c'])).toEqual([['a', '/etc/x'], ['b', lost], ['c', lost]]);
+  });
+
+  test('takes no answer for that of another', async () => {
+    scriptEngine(shell(['end', 'b', '-', '-'], ['end', 'a', '-', '-']));
+    expect((await scan(['a', 'b'])).map(([container, text]) => [container, /wrote what cannot be read/.test(text)])).toEqual([['a', true], ['b', true]]);
+    scriptEngine(shell(FILE));
+    expect((await scan(['a', 'b'])).every(([, text]) => /nothing of a, b/.test(text))).toBe(true);
   });
 });

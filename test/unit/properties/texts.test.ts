@@ -148,7 +148,7 @@ describe('what the engine says', () => {
     const text = ['file', '/a', '5', '100644 0 0', '3', '4096', '1.000000001', '-', '-', '1', '', 'dir', '/b', '6', '40755 0 0', '0', '0', '1.000000001', '3', '-', '2', '', ''].join('\0');
     const read = (bytes: Buffer, size: number): unknown[] => {
       const records: unknown[] = [];
-      const parser = new ScanParser((one) => records.push(one));
+      const parser = new ScanParser({ onRecord: (one) => records.push(one) });
       for (let at = 0; at < bytes.length; at += size) parser.push(bytes.subarray(at, at + size));
       parser.end();
       return records;
