@@ -19,11 +19,12 @@ const PASSWORD_FILES = new Set(['/etc/shadow', '/etc/shadow-', '/etc/gshadow', '
 /** Not for everybody in the container, but the same in all: what programs said, and an index of libraries. */
 const LOGS = new Set(['/var/log/apt/term.log', '/var/cache/ldconfig/aux-cache']);
 /**
- * What a package manager leaves of its own run, also of a mere plan, and what nobody needs: logs with times or the machine's name in each line, and the
- * memory that connections to a database share, which SQLite makes anew for the first one that opens it. They stay in their container.
+ * What a package manager leaves of its own run, also of a mere plan, and what nobody needs: logs with times or the machine's name in each line, the
+ * number under which zypper asks mirrors, and the memory that connections to a database share, which SQLite makes anew for the first one that opens it.
+ * They stay in their container.
  */
 const OF_ONE_RUN = new Set<RawName>([
-  '/var/log/zypper.log', '/var/log/dnf.log', '/var/log/dnf.librepo.log', '/var/log/dnf.rpm.log', '/var/log/hawkey.log',
+  '/var/log/zypper.log', '/var/lib/zypp/AnonymousUniqueId', '/var/log/dnf.log', '/var/log/dnf.librepo.log', '/var/log/dnf.rpm.log', '/var/log/hawkey.log',
   '/usr/lib/sysimage/rpm/rpmdb.sqlite-shm', '/var/lib/rpm/rpmdb.sqlite-shm', '/var/lib/dnf/history.sqlite-shm',
 ]);
 /** debconf keeps answers to questions for passwords here: names without values, as a rule. */

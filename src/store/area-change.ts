@@ -9,7 +9,7 @@ import type { TreeReader } from './tree-reader.js';
  * (`applyChange`), which was like the first one before. Both are pure: images in, images out.
  *
  * Two private areas are like one another at a path if their containers see the same there. A folder that is in the private area only for
- * what lies in it is like no entry at all; times of folders and numbers of inodes do not count.
+ * what lies in it is like no entry at all; times of folders and symlinks, and numbers of inodes, do not count.
  */
 
 /** Paths of a private area with a digest of what its container sees there; those that are as in the tree are left out. */

@@ -1,5 +1,5 @@
 import { TemplatefsError } from '../core/errors.js';
-import { isFolder, isRegular } from './inode-types.js';
+import { isFolder, isRegular, isSymlink } from './inode-types.js';
 import { formatObjectId, type ObjectReference } from './object-id.js';
 import { isValidName, type RawName } from './raw-names.js';
 import { OWN_XATTR_PREFIX } from './xattr-set.js';
@@ -94,13 +94,16 @@ export function withContent(inode: ImageInode, bytes: Buffer): ImageInode {
   return { ...inode, size: bytes.length, head, shape: shapeOf(head), content };
 }
 
-/** What an inode is like but for its times, its number, and where its content lies: a text that is equal for equals. */
+/**
+ * What an inode is like but for its number, where its content lies, and of folders and symlinks their times: a text that is equal for equals.
+ * Nobody looks at the time of a symlink (also not `rpm -V`), and there are some that a package manager makes where they are missing.
+ */
 export function describe(inode: ImageInode, number: string): string {
   const object = objectOf(inode);
   const kind = inode.node === undefined ? '-' : `${inode.node.readUInt8(1)} ${originOf(inode) ?? ''} ${inode.node.readUInt32LE(4)}`;
   const xattrs = inode.xattrs.map(({ name, value }) => `${name}=${value.toString('hex')}`).join(' ');
   const content = object === undefined || !isLink(inode) ? inode.content.toString('latin1') : '';
-  const time = isFolder(inode.mode) ? '' : inode.head.toString('hex', MTIME_AT, MTIME_END);
+  const time = isFolder(inode.mode) || isSymlink(inode.mode) ? '' : inode.head.toString('hex', MTIME_AT, MTIME_END);
   return [inode.shape.toString('hex'), time, kind, number, object === undefined ? '' : `${formatObjectId(object)} ${object.size}`, xattrs, content].join('\n');
 }
 

@@ -114,3 +114,17 @@ test('a file that is written again keeps its number, and times of folders come w
   const entry = applied.image.entries.get('/srv');
   expect(entry?.kind === 'inode' && entry.inode.head.readUInt8(20)).toBe(1);
 });
+
+test('a symlink that each has made for itself is the same; to another place it is not', () => {
+  const { tree, at } = smallTree();
+  const etc = folder(at('/etc') + 1, at('/etc'));
+  const linked = (number: number, mtime: number, target: string): AreaImage =>
+    image({ '/': folder(1, 0), '/etc': etc, '/etc/link': { ...inode({ mode: 0o120777, number, mtime }), content: Buffer.from(target) } });
+  const before = linked(OWN, 1, '../usr');
+  const after = image({ ...Object.fromEntries([...before.entries].map(([path, entry]) => [path, entry.kind === 'inode' ? entry.inode : 'whiteout'])), '/etc/new': inode({ number: OWN + 1, content: 'new' }) });
+  const change = changeBetween(before, after, tree);
+  expect([...change.written.keys()]).toEqual(['/etc/new']);
+  const applied = applyChange(change, linked(OWN + 7, 2, '../usr'), tree, nothing);
+  expect(applied.kind === 'applied' && numberOf(applied.image, '/etc/link')).toBe(OWN + 7);
+  expect(applyChange(change, linked(OWN, 1, '../srv'), tree, nothing)).toEqual({ kind: 'refused', path: '/etc/link' });
+});
