@@ -48,15 +48,23 @@ interface Found {
   readonly doubts: readonly Doubt[];
   /** Trees before objects: a tree without its objects would be a broken one. */
   readonly garbage: readonly Garbage[];
-  /** The store's generation that all this holds for. */
-  readonly generation: number;
+}
+
+/**
+ * The generation in which nobody adds objects or makes links to them: whoever does so later has raised it before. Read without the lock it could be
+ * that of somebody who has looked at an object already, and makes a link to it behind the marking.
+ */
+async function quietGeneration(context: ServiceContext): Promise<number> {
+  using locks = new HeldLocks();
+  locks.hold(await lock(context, { name: 'store', what: 'the store', mode: 'exclusive' }));
+  using opened = openForReading(context);
+  return objectsGeneration(opened.catalog);
 }
 
 /** Marks and looks for what is not marked. Takes no lock and changes nothing. */
 async function find(context: ServiceContext): Promise<Found> {
   const { paths, signal, onProgress } = context;
   using opened = openForReading(context);
-  const generation = objectsGeneration(opened.catalog);
   const marks: Marks = { trees: new Set(), objects: new Set() };
   const doubts: Doubt[] = [];
   const areas = await markInUse(context, opened.catalog, marks, doubts);
@@ -67,7 +75,7 @@ async function find(context: ServiceContext): Promise<Found> {
     garbage.push(object);
     onProgress?.({ step: 'looking for garbage', done: ++looked, unit: 'items' });
   }
-  return { marks, areas, doubts, garbage, generation };
+  return { marks, areas, doubts, garbage };
 }
 
 class Collection {
@@ -94,9 +102,10 @@ class Collection {
 
   async sweep(): Promise<CollectedGarbage> {
     for (let round = 0; round < MARK_ROUNDS; round++) {
+      const generation = await quietGeneration(this.#context);
       const found = await find(this.#context);
       if (found.doubts.length > 0) return this.#result(found);
-      if (await this.#sweepFound(found)) return this.#result({ ...found, garbage: [] });
+      if (await this.#sweepFound(found, generation)) return this.#result({ ...found, garbage: [] });
     }
     throw new TemplatefsError('BUSY', 'templates are imported faster than the store can be looked through', {
       hint: 'run it again when there is less to do',
@@ -104,10 +113,10 @@ class Collection {
   }
 
   /** @returns false when the marks do not hold any more: something has to be looked at again */
-  async #sweepFound(found: Found): Promise<boolean> {
+  async #sweepFound(found: Found, markedIn: number): Promise<boolean> {
     const { onProgress, paths } = this.#context;
     const pending = [...found.garbage].reverse();
-    let { generation } = found;
+    let generation = markedIn;
     let isFirst = true;
     while (pending.length > 0 || (isFirst && listBroken(paths).length > 0)) {
       if (!isFirst) await sleep(PAUSE_MS);

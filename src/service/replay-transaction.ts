@@ -95,8 +95,8 @@ export async function replayTransaction(context: ServiceContext, container: stri
     if ((await settledEngineState(paths, container)).state !== 'stopped') return undefined;
     const settings = requireContainerFile(paths, container);
     // docs/invariants/garbage.md, rule 4: from before the first look at an object until the links are there.
-    noteObjectsChange(catalog);
     locks.hold(await lock(context, { name: 'store', what: 'the store', mode: 'shared' }));
+    noteObjectsChange(catalog);
     const area = paths.privateArea(container);
     const target = await readArea(area, signal);
     const found = target === undefined ? undefined : firstThatFits(context, settings.tree, key, target);

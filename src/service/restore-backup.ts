@@ -68,9 +68,9 @@ export async function restoreBackup(context: ServiceContext, options: RestoreBac
     if (catalog.container(name) !== undefined) {
       throw new TemplatefsError('CONTAINER_EXISTS', `there is a container ${name} already`, { hint: 'choose another name with --name, or remove it with `templatefs destroy`' });
     }
-    noteObjectsChange(catalog);
     await removeStaleStaging(paths);
     locks.hold(await lock(context, { name: 'store', what: 'the store', mode: 'shared' }));
+    noteObjectsChange(catalog);
     let added = { newObjects: 0, newBytes: 0 };
     await journaled(paths, catalog, 'clone-container', name, async (entry) => {
       const draft = draftArea(paths, entry);

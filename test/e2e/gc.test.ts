@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { Agent } from '../support/agent.js';
 import type { Ended } from '../support/run-program.js';
@@ -120,6 +121,26 @@ describe('what is in use stays', () => {
     expect(await gc()).toMatchObject({ status: 3, kept: [{ name: join(store.path, 'staging/precious') }] });
     expect(existsSync(join(store.path, 'staging/precious')) && existsSync(join(store.path, 'objects/precious'))).toBe(true);
   });
+});
+
+test('an object that nothing refers to while all is looked at, and a link that is being made then', async () => {
+  const content = Buffer.alloc(300_000, 'what two containers write ');
+  const processes = new TestStore(store.path);
+  await store.ok('create', 'c2', '--ostemplate', 't');
+  const roots = [await store.mount('c1'), await store.mount('c2')];
+  const write = (): void => { for (const root of roots) writeFileSync(join(root, 'usr/written'), content); };
+  write();
+  await store.ok('link', '--all');
+  for (const root of roots) rmSync(join(root, 'usr/written'));
+  write();
+  // It reads for some seconds before it asks the engines; the object is there, and is garbage until then.
+  const linking = processes.run(['--json', '--wait', '60', 'link', '--all', '--rate', '300K']);
+  await sleep(1000);
+  const collected = await processes.run(['--json', '--wait', '60', 'gc']);
+  const linked = await linking;
+  expect({ linked: linked.status, collected: collected.status }, linked.stderr).toEqual({ linked: 0, collected: 0 });
+  await store.expectSound();
+  for (const root of roots) expect(readFileSync(join(root, 'usr/written')).equals(content)).toBe(true);
 });
 
 test('what killed commands left goes', async () => {
