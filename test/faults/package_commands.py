@@ -90,7 +90,7 @@ class ChangeCommand(PackageCommand):
 
     def found(self):
         """'before' or 'after'. @raises Fault"""
-        name, wrong = which(state(self.store.ok, self.story.container), self.states.get(self.story.container), [self.learnt[name] for name in ends_of(self.name)])
+        name, wrong = which(state(self.store.ok, self.story.container), self.states.get(self.story.container), [self.learnt[name] for name in ends_of(self.name)], self.story.mounted)
         if wrong:
             raise Fault(wrong)
         return name

@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process';
+import { describeProcesses } from './describe-processes.js';
 
 /** How a program ended, and what it said. */
 export interface Ended {
@@ -45,9 +46,9 @@ export function runProgram(file: string, args: readonly string[], options: RunOp
     options.onStart?.(child);
 
     const { timeoutMs = 120_000 } = options;
-    let late = false;
+    let late: string | undefined;
     const timer = setTimeout(() => {
-      late = true;
+      late = child.pid === undefined ? '' : describeProcesses(child.pid);
       child.kill('SIGKILL');
     }, timeoutMs);
     let done = false;
@@ -59,7 +60,7 @@ export function runProgram(file: string, args: readonly string[], options: RunOp
       child.stdout.destroy();
       child.stderr.destroy();
       const text = (name: 'stdout' | 'stderr'): string => Buffer.concat(output[name]).toString('utf8');
-      const note = late ? `\n(killed: it did not end within ${timeoutMs} ms)` : '';
+      const note = late === undefined ? '' : `\n(killed: it did not end within ${timeoutMs} ms)\n${late}`;
       resolve({ status, signal, stdout: text('stdout'), stderr: text('stderr') + note });
     };
     child.once('error', (error) => {

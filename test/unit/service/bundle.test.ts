@@ -53,6 +53,18 @@ asRoot('bundle', () => {
     expect(execFileSync(made.mount, { encoding: 'utf8' })).toBe(`mount --store ${paths.store} --container c+1 --mountpoint ${join(folder, 'rootfs')}\n`);
   });
 
+  test('what cannot be written to its end leaves nothing that it made, and all that was there', async () => {
+    const { context } = await storeWithTemplate();
+    await createContainer(context, { name: 'c1', template: 't' });
+    const folder = join(temporaryFolder(), 'b');
+    mkdirSync(join(folder, 'umount'), { recursive: true });
+    await expect(bundleContainer(context, { ...base, name: 'c1', folder })).rejects.toThrow();
+    expect(readdirSync(folder)).toEqual(['umount']);
+    mkdirSync(join(folder, 'new'));
+    await expect(bundleContainer(context, { ...base, name: 'c1', folder: join(folder, 'new'), user: 'nobody-there' })).rejects.toThrow();
+    expect(readdirSync(join(folder, 'new'))).toEqual([]);
+  });
+
   test('command, environment, folder, user, terminal', async () => {
     const { context } = await storeWithTemplate();
     await createContainer(context, { name: 'c1', template: 't' });
