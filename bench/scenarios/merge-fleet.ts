@@ -30,7 +30,6 @@ const UPGRADES_AT_ONCE = 2;
  */
 export class MergeFleet {
   readonly #cleanUp = new CleanUp();
-  readonly #changes: string[] = [];
   readonly #volume: string;
   readonly #context: RunContext;
   readonly paths: StorePaths;
@@ -92,7 +91,6 @@ export class MergeFleet {
       const script = 'cd "$1" && find . -type f -size +0 -printf "%b %P\\0" | sed -z -n "/^0 /d; s/^[0-9]* //p" | xargs -0 cp --parents --preserve=mode,ownership,timestamps -t "$2"';
       await runProgram('sh', ['-ec', script, 'sh', join(this.paths.privateArea(name), 'root'), changes], { signal });
     });
-    this.#changes.push(...this.names.map((name) => this.#changesOf(name)));
     await this.#forgetContainers();
   }
 
@@ -121,10 +119,10 @@ export class MergeFleet {
     await sampleAfter({ paths: this.paths, signal }, 'gc');
     await removeTree(this.paths.linkCaches);
     if (peer.name === 'templatefs') for (const name of this.names) await this.#makeContainer(name);
-    for (const [index, changes] of this.#changes.entries()) {
-      const target = peer.name === 'templatefs' ? this.root(this.names[index] ?? '') : join(this.#folders, String(index));
+    for (const name of this.names) {
+      const target = peer.name === 'templatefs' ? this.root(name) : join(this.#folders, name);
       await mkdir(target, { recursive: true });
-      await runProgram('cp', ['-dpR', '--reflink=never', `${changes}/.`, target], { signal });
+      await runProgram('cp', ['-dpR', '--reflink=never', `${this.#changesOf(name)}/.`, target], { signal });
     }
     await this.sync();
   }
@@ -167,8 +165,6 @@ export class MergeFleet {
 
   /** For another slot. */
   for(context: RunContext): MergeFleet {
-    const other = new MergeFleet(context, this.#volume, this.names);
-    other.#changes.push(...this.#changes);
-    return other;
+    return new MergeFleet(context, this.#volume, this.names);
   }
 }

@@ -71,8 +71,32 @@ function umountScript(umount: string, rootfs: string): string {
   );
 }
 
-/** The folder of the bundle, made if need be. @param made gets what was made, to be removed if the rest fails @throws USAGE, FAILED */
-function prepareFolder(context: ServiceContext, folder: string, force: boolean, made: string[]): string {
+/** Files and folders that are removed again unless all of them were made. */
+class Made implements Disposable {
+  #paths: string[] = [];
+
+  add(path: string): void {
+    this.#paths.push(path);
+  }
+
+  keep(): void {
+    this.#paths = [];
+  }
+
+  [Symbol.dispose](): void {
+    for (const path of this.#paths.reverse()) {
+      try {
+        if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) rmdirSync(path);
+        else rmSync(path, { force: true });
+      } catch {
+        // Somebody has put something there.
+      }
+    }
+  }
+}
+
+/** The folder of the bundle, made if need be. @throws USAGE, FAILED */
+function prepareFolder(context: ServiceContext, folder: string, force: boolean, made: Made): string {
   const wanted = resolve(folder);
   try {
     const path = join(realpathSync(dirname(wanted)), basename(wanted));
@@ -86,7 +110,7 @@ function prepareFolder(context: ServiceContext, folder: string, force: boolean, 
     for (const wantedFolder of [path, join(path, 'rootfs')]) {
       if (!existsSync(wantedFolder)) {
         mkdirSync(wantedFolder, { mode: 0o755 });
-        made.push(wantedFolder);
+        made.add(wantedFolder);
       } else if (!statSync(wantedFolder).isDirectory()) throw new TemplatefsError('FAILED', `${wantedFolder} is no folder`, { hint: 'choose another folder' });
     }
     return path;
@@ -94,18 +118,6 @@ function prepareFolder(context: ServiceContext, folder: string, force: boolean, 
     const errno = errnoOf(error);
     if (errno !== 'ENOENT' && errno !== 'ENOTDIR' && errno !== 'EACCES') throw diskError(error);
     throw new TemplatefsError('FAILED', `cannot make the folder ${wanted}: ${errno}`, { hint: 'its parent folder must be there', cause: error });
-  }
-}
-
-/** Files, and folders that are empty then, in the order in which they were made. */
-function removeMade(made: readonly string[]): void {
-  for (const path of [...made].reverse()) {
-    try {
-      if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) rmdirSync(path);
-      else rmSync(path, { force: true });
-    } catch {
-      // Somebody has put something there.
-    }
   }
 }
 
@@ -128,44 +140,40 @@ export async function bundleContainer(context: ServiceContext, options: BundleOp
   const unmounter = await findExecutable({ name: 'umount', debianPackage: 'mount', purpose: 'unmount the root of a bundle' });
 
   // Nothing half made stays, and nothing of an earlier bundle goes.
-  const made: string[] = [];
-  try {
-    const bundle = prepareFolder(context, options.folder, options.force === true, made);
-    const rootfs = join(bundle, 'rootfs');
-    const env = mergeEnvironment([DEFAULT_PATH, ...(options.terminal ? ['TERM=xterm'] : []), ...(image?.env ?? [])], options.env);
-    const config = runtimeConfig({
-      hostname: hostnameOf(name),
-      args,
-      env,
-      cwd: options.workdir ?? image?.workdir ?? '/',
-      user,
-      terminal: options.terminal,
-      ids,
-      annotations: { ...image?.labels, 'org.templatefs.container': name, 'org.templatefs.store': resolve(paths.store) },
-      poststop: [join(bundle, 'umount')],
-    });
-    const mount = join(bundle, 'mount');
-    const umount = join(bundle, 'umount');
-    const map = options.ids === undefined ? [] : options.ids === null ? ['--no-idmap'] : idMapArguments(options.ids);
-    const programs = [
-      [mount, mountScript([enginePath(), 'mount', '--store', resolve(paths.store), '--container', name, '--mountpoint', rootfs, ...map])],
-      [umount, umountScript(unmounter, rootfs)],
-    ] as const;
-    const write = (path: string, text: string, mode: number): void => {
-      if (!existsSync(path)) made.push(path);
-      writeFileDurably(path, text, mode);
-    };
-    for (const [path, text] of programs) {
-      write(path, text, 0o755);
-      chmodSync(path, 0o755);
-    }
-    // Last: without it this is no bundle.
-    write(join(bundle, 'config.json'), `${JSON.stringify(config, null, 2)}\n`, 0o644);
-    return { name, bundle, rootfs, mount, umount, args };
-  } catch (error) {
-    removeMade(made);
-    throw error;
+  using made = new Made();
+  const bundle = prepareFolder(context, options.folder, options.force === true, made);
+  const rootfs = join(bundle, 'rootfs');
+  const env = mergeEnvironment([DEFAULT_PATH, ...(options.terminal ? ['TERM=xterm'] : []), ...(image?.env ?? [])], options.env);
+  const config = runtimeConfig({
+    hostname: hostnameOf(name),
+    args,
+    env,
+    cwd: options.workdir ?? image?.workdir ?? '/',
+    user,
+    terminal: options.terminal,
+    ids,
+    annotations: { ...image?.labels, 'org.templatefs.container': name, 'org.templatefs.store': resolve(paths.store) },
+    poststop: [join(bundle, 'umount')],
+  });
+  const mount = join(bundle, 'mount');
+  const umount = join(bundle, 'umount');
+  const map = options.ids === undefined ? [] : options.ids === null ? ['--no-idmap'] : idMapArguments(options.ids);
+  const programs = [
+    [mount, mountScript([enginePath(), 'mount', '--store', resolve(paths.store), '--container', name, '--mountpoint', rootfs, ...map])],
+    [umount, umountScript(unmounter, rootfs)],
+  ] as const;
+  const write = (path: string, text: string, mode: number): void => {
+    if (!existsSync(path)) made.add(path);
+    writeFileDurably(path, text, mode);
+  };
+  for (const [path, text] of programs) {
+    write(path, text, 0o755);
+    chmodSync(path, 0o755);
   }
+  // Last: without it this is no bundle.
+  write(join(bundle, 'config.json'), `${JSON.stringify(config, null, 2)}\n`, 0o644);
+  made.keep();
+  return { name, bundle, rootfs, mount, umount, args };
 }
 
 /** Looks a user up in the template: the container's own changes are not to be read from outside without its root mounted. */

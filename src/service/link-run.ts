@@ -38,6 +38,20 @@ interface Looked {
   readonly before?: { readonly state: AreaState; readonly counted: CountedArea };
 }
 
+/** A container whose area has to be listed. */
+interface Unlisted {
+  readonly name: string;
+  /** What the last look at it found, with hashes that may still hold. */
+  readonly earlier: readonly CachedCandidate[];
+}
+
+/** Of one that is being listed, how it was when that began. */
+interface Begun {
+  readonly earlier: readonly CachedCandidate[];
+  readonly mark: string | null;
+  readonly state: AreaState;
+}
+
 /** Processes that list private areas at once, and the most areas of each: few enough that all end together. */
 const MOST_SCANS = 4;
 const AREAS_OF_A_SCAN = 8;
@@ -128,15 +142,16 @@ export class LinkRun {
   async #lookAtAll(): Promise<Looked[]> {
     const { names } = this.#input;
     const looked = new Map<string, Looked>();
-    const toList: string[] = [];
+    const toList: Unlisted[] = [];
     const note = (name: string, found: Looked | undefined): void => {
       if (found !== undefined) looked.set(name, found);
       this.#context.onProgress?.({ step: 'looking at containers', done: looked.size + this.#failed.length, total: names.length, unit: 'items' });
     };
     for (const name of names) {
-      const cached = this.#lookInCache(name);
-      if (cached === undefined) toList.push(name);
-      else note(name, cached);
+      const cache = this.#input.useCache ? readLinkCache(this.#context.paths.linkCache(name), name) : undefined;
+      const unchanged = cache === undefined ? undefined : this.#unchanged(name, cache);
+      if (unchanged === undefined) toList.push({ name, earlier: cache?.candidates ?? [] });
+      else note(name, unchanged);
     }
     const lanes = Math.min(MOST_SCANS, availableParallelism());
     const shares = inShares(toList, Math.min(AREAS_OF_A_SCAN, Math.ceil(toList.length / lanes)));
@@ -165,35 +180,30 @@ export class LinkRun {
   }
 
   /** What was found in a container the last time, where nothing has changed since. */
-  #lookInCache(name: string): Looked | undefined {
+  #unchanged(name: string, cache: LinkCache): Looked | undefined {
     const policy = this.#policyOf(name);
-    const cache = this.#cached(name);
     const mark = this.#input.marks.get(name) ?? null;
-    if (cache === undefined || mark === null || cache.mark !== mark || cache.policy !== policyKey(policy)) return undefined;
+    if (mark === null || cache.mark !== mark || cache.policy !== policyKey(policy)) return undefined;
     return { name, policy, mark, candidates: cache.candidates, kept: cache.kept, skipped: cache.skipped, objects: cache.objects, isUnchanged: true };
   }
 
-  #cached(name: string): LinkCache | undefined {
-    return this.#input.useCache ? readLinkCache(this.#context.paths.linkCache(name), name) : undefined;
-  }
-
   /** Looks at all entries of some containers. What changes from here on, the next run finds. */
-  async #list(names: readonly string[], note: (name: string, found: Looked | undefined) => void): Promise<void> {
+  async #list(areas: readonly Unlisted[], note: (name: string, found: Looked | undefined) => void): Promise<void> {
     const { paths, signal } = this.#context;
-    const before = new Map<string, { readonly mark: string | null; readonly state: AreaState }>();
-    for (const name of names) {
+    const before = new Map<string, Begun>();
+    for (const { name, earlier } of areas) {
       try {
-        before.set(name, { mark: await this.#markOf(name), state: await containerAreaState(paths, name, signal) });
+        before.set(name, { earlier, mark: await this.#markOf(name), state: await containerAreaState(paths, name, signal) });
       } catch (error) {
         this.#fail(name, error);
         note(name, undefined);
       }
     }
     await scanPrivateAreas(paths, [...before.keys()], signal, (name, records) => {
-      const known = before.get(name);
-      if (known === undefined) return;
+      const begun = before.get(name);
+      if (begun === undefined) return;
       if (records instanceof TemplatefsError) this.#fail(name, records);
-      note(name, records instanceof TemplatefsError ? undefined : this.#lookAt(name, records, known));
+      note(name, records instanceof TemplatefsError ? undefined : this.#lookAt(name, records, begun));
     });
   }
 
@@ -204,11 +214,11 @@ export class LinkRun {
     return await changeMark(this.#context.paths, name);
   }
 
-  #lookAt(name: string, records: readonly ScanRecord[], { mark, state }: { readonly mark: string | null; readonly state: AreaState }): Looked {
+  #lookAt(name: string, records: readonly ScanRecord[], { earlier, mark, state }: Begun): Looked {
     const policy = this.#policyOf(name);
     const objects = records.flatMap(({ kind, object, sizeBytes }) => (kind === 'link' && object !== null ? [{ object, sizeBytes }] : []));
     const { kept, skipped, ...found } = findCandidates(name, records, policy, Date.now() / 1000);
-    const candidates = withKnownHashes(found.candidates, this.#cached(name)?.candidates ?? []);
+    const candidates = withKnownHashes(found.candidates, earlier);
     const counted = this.#options.dryRun === true ? undefined : this.#sum(name, records);
     return { name, policy, mark, candidates, kept, skipped, objects, isUnchanged: false, ...(counted !== undefined && { before: { state, counted } }) };
   }

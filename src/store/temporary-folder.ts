@@ -29,17 +29,26 @@ function pidNamespace(): string {
 }
 
 function removeStale(parent: string): void {
-  try {
-    const namespace = pidNamespace();
-    for (const name of readdirSync(parent)) {
-      const [match, inNamespace, pid, start] = NAME.exec(name) ?? [];
-      if (match === undefined || inNamespace !== namespace || processStart(Number(pid)) === start) continue;
-      const path = join(parent, name);
+  const namespace = pidNamespace();
+  for (const name of readableNamesIn(parent)) {
+    const [match, inNamespace, pid, start] = NAME.exec(name) ?? [];
+    if (match === undefined || inNamespace !== namespace || processStart(Number(pid)) === start) continue;
+    const path = join(parent, name);
+    try {
       const stat = lstatSync(path);
       // One of our own, in which nobody else can exchange what is removed.
       if (stat.isDirectory() && stat.uid === process.geteuid?.()) rmSync(path, { recursive: true, force: true });
+    } catch {
+      // Another command removes it, or the next one.
     }
+  }
+}
+
+/** None where they cannot be read: whoever makes a folder there says what is wrong. */
+function readableNamesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
   } catch {
-    // Another command removes it, or the next one.
+    return [];
   }
 }

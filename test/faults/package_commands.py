@@ -6,6 +6,9 @@ from package_stories import CONTAINERS, ends_of, environment, left_over, state, 
 from root_photo import differences
 from stores import Fault, check_error
 
+# What dpkg and apt leave or leave out when a call of their own fails that they take for unimportant.
+UNIMPORTANT = ('/var/lib/dpkg/tmp.ci', '/var/log/apt/history.log', '/var/log/apt/term.log')
+
 
 class PackageCommand:
     """One that changes neither of the containers."""
@@ -90,7 +93,9 @@ class ChangeCommand(PackageCommand):
 
     def found(self):
         """'before' or 'after'. @raises Fault"""
-        name, wrong = which(state(self.store.ok, self.story.container), self.states.get(self.story.container), [self.learnt[name] for name in ends_of(self.name)], self.story.mounted)
+        found = state(self.store.ok, self.story.container)
+        afters = [self.learnt[name] for name in ends_of(self.name)]
+        name, wrong = which(found, self.states.get(self.story.container), afters, self.story.mounted, UNIMPORTANT)
         if wrong:
             raise Fault(wrong)
         return name

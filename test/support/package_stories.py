@@ -94,12 +94,11 @@ def ends_of(name):
     return [name, 'install-data'] if name == 'replay' else [name]
 
 
-# What dpkg and apt leave or leave out when a call of their own fails that they take for unimportant.
-UNIMPORTANT = ('/var/lib/dpkg/tmp.ci', '/var/log/apt/history.log', '/var/log/apt/term.log')
+def which(found, before, afters, was_mounted=False, unimportant=()):
+    """'before' or 'after' and None, or None and what is wrong.
 
-
-def which(found, before, afters, was_mounted=False):
-    """`afters`: states after undisturbed runs, of each story that it may end as. @returns 'before' or 'after' and None, or None and what is wrong"""
+    `afters`: states after undisturbed runs, of each story that it may end as. `unimportant`: beginnings of paths that may differ from those
+    """
     if found is None:
         return ('before', None) if before is None else (None, 'the container is gone')
     wrong = []
@@ -108,7 +107,7 @@ def which(found, before, afters, was_mounted=False):
             continue
         # After a power loss numbers go on farther up, and what is put back in a mounted container is made anew.
         ignored = () if name == 'before' and not was_mounted else ('inode number',)
-        lines = [line for line in differences(found[0], [photo for photo, _answers in references], ignored) if not line.startswith(UNIMPORTANT)]
+        lines = [line for line in differences(found[0], [photo for photo, _answers in references], ignored) if name == 'before' or not line.startswith(unimportant)]
         if found[1] not in [answers for _photo, answers in references]:
             lines.append(f'the package manager says {found[1]!r} instead of {references[0][1]!r}')
         if not lines:

@@ -6,7 +6,8 @@ import { bundleContainer, type BundleOptions } from '../../../src/service/bundle
 import { createContainer } from '../../../src/service/create-container.js';
 import type { IdMaps } from '../../../src/core/id-map.js';
 import { temporaryFolder } from '../catalog/temporary-store.js';
-import { fakeEngine, storeWithTemplate } from './store-with-template.js';
+import { scriptEngine } from '../engine/script-engine.js';
+import { storeWithTemplate } from './store-with-template.js';
 
 const asRoot = describe.skipIf(process.geteuid?.() !== 0);
 if (process.geteuid?.() !== 0) console.warn('skipped: tests of services need root');
@@ -33,7 +34,7 @@ asRoot('bundle', () => {
   test('writes config, root folder and a program that mounts; a shell if nobody names a command', async () => {
     const { paths, context } = await storeWithTemplate();
     await createContainer(context, { name: 'c+1', template: 't' });
-    fakeEngine('echo "$*"');
+    scriptEngine('echo "$*"');
     const folder = join(temporaryFolder(), "it's a bundle");
     const made = await bundleContainer(context, { ...base, name: 'c+1', folder });
     expect(made).toEqual({ name: 'c+1', bundle: folder, rootfs: join(folder, 'rootfs'), mount: join(folder, 'mount'), umount: join(folder, 'umount'), args: ['/bin/sh'] });
@@ -78,7 +79,7 @@ asRoot('bundle', () => {
     await createContainer(context, { name: 'c1', template: 't', ids: IDS });
     const folder = temporaryFolder();
     const own = join(folder, 'own');
-    fakeEngine('echo "$*"');
+    scriptEngine('echo "$*"');
     const { mount } = await bundleContainer(context, { ...base, name: 'c1', folder: own });
     expect(configOf(own).linux).toMatchObject({
       uidMappings: [{ containerID: 0, hostID: 100_000, size: 1000 }],

@@ -17,7 +17,8 @@ import { mountContainer } from '../../../src/service/mount-container.js';
 import { rebuildCatalog } from '../../../src/service/rebuild-catalog.js';
 import { umountContainer } from '../../../src/service/umount-container.js';
 import { removeTemplate } from '../../../src/service/remove-template.js';
-import { addExample, fakeEngine, storeWithTemplate } from './store-with-template.js';
+import { scriptEngine } from '../engine/script-engine.js';
+import { addExample, storeWithTemplate } from './store-with-template.js';
 import Database from 'better-sqlite3';
 
 // Changing a store takes root, in tests too.
@@ -183,13 +184,13 @@ asRoot('mount', () => {
   test('hands all that it was asked for to the engine, and believes its report', async () => {
     const { context } = await storeWithTemplate();
     await createContainer(context, { name: 'c1', template: 't' });
-    fakeEngine('echo "$*" >&2; printf "mountpoint /a%%20place\\nalready no\\ncleared its engine is gone\\nuid-map 0 100000 5\\ngid-map 0 100000 5\\n"');
+    scriptEngine('echo "$*" >&2; printf "mountpoint /a%%20place\\nalready no\\ncleared its engine is gone\\nuid-map 0 100000 5\\ngid-map 0 100000 5\\n"');
     const notices: string[] = [];
     const ids = { uids: [{ container: 0, host: 100000, size: 5 }], gids: [{ container: 0, host: 100000, size: 5 }] };
     const mounted = await mountContainer({ ...context, onNotice: (text) => notices.push(text) }, { name: 'c1', mountpoint: '/x', mountOptions: 'ro', ids });
     expect(mounted).toEqual({ name: 'c1', root: '/a place', already: false, ids });
     expect(notices.join()).toContain('its engine is gone');
-    fakeEngine('echo "templatefs-engine: USAGE: $*" >&2; exit 2');
+    scriptEngine('echo "templatefs-engine: USAGE: $*" >&2; exit 2');
     await expect(mountContainer(context, { name: 'c1', mountpoint: '/x', mountOptions: 'ro', passthrough: false, ids: null })).rejects.toMatchObject({
       code: 'USAGE',
       message: expect.stringMatching(/--container c1 --mountpoint \/x --no-idmap --options ro --no-passthrough --locked --report$/) as string,
@@ -199,7 +200,7 @@ asRoot('mount', () => {
   test('passes on what the engine says, and leaves nothing', async () => {
     const { context } = await storeWithTemplate();
     await createContainer(context, { name: 'c1', template: 't' });
-    fakeEngine('echo "templatefs-engine: INTEGRITY: the file inos is broken" >&2; exit 12');
+    scriptEngine('echo "templatefs-engine: INTEGRITY: the file inos is broken" >&2; exit 12');
     await expect(mountContainer(context, { name: 'c1' })).rejects.toMatchObject({ code: 'INTEGRITY', message: 'the file inos is broken' });
     expect((await listContainers(context))[0]?.state).toBe('stopped');
   });

@@ -1,12 +1,10 @@
-import { chmodSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { vi } from 'vitest';
 import type { StorePaths } from '../../../src/core/store-paths.js';
 import { addTemplate } from '../../../src/service/add-template.js';
 import type { ServiceContext } from '../../../src/service/context.js';
 import { Hierarchy } from '../../../src/store/hierarchy.js';
 import { writeTree } from '../../../src/store/write-tree.js';
-import { temporaryFolder, temporaryStore } from '../catalog/temporary-store.js';
+import { temporaryStore } from '../catalog/temporary-store.js';
+import { scriptEngine } from '../engine/script-engine.js';
 
 const META = { uid: 0, gid: 0, mtimeSeconds: 1000, mtimeNanoseconds: 0 };
 
@@ -52,7 +50,7 @@ export async function storeWithTemplate(): Promise<{ paths: StorePaths; context:
   const notices: string[] = [];
   const context: ServiceContext = { paths, waitMs: 0, onNotice: (text) => notices.push(text) };
   await addExample(context, 't');
-  fakeEngine('if [ "$1" = area ]; then printf "used_bytes 0\\nused_inodes 1\\nenforced_by engine\\n"; fi; exit 0');
+  scriptEngine('if [ "$1" = area ]; then printf "used_bytes 0\\nused_inodes 1\\nenforced_by engine\\n"; fi; exit 0');
   return { paths, context, notices };
 }
 
@@ -72,12 +70,4 @@ export function addExample(context: ServiceContext, name: string, refresh = fals
       sharedObjects: 0,
     }),
   });
-}
-
-/** Puts a shell script in the place of the engine. */
-export function fakeEngine(body: string): void {
-  const path = join(temporaryFolder(), 'engine');
-  writeFileSync(path, `#!/bin/sh\nif [ "$1" = --version ]; then echo "templatefs-engine 0 protocol 1 tree 1 private 1"; exit 0; fi\n${body}\n`);
-  chmodSync(path, 0o755);
-  vi.stubEnv('TEMPLATEFS_ENGINE', path);
 }
