@@ -11,7 +11,7 @@ import { objectsOf, type KnownObjects } from '../dedup/known-objects.js';
 import { groupByContent, likelyEqual, sharingEnds, sharingSizes, type Group } from '../dedup/plan-links.js';
 import { ReadingPace } from '../dedup/reading-pace.js';
 import { weakened } from '../store/fingerprint.js';
-import { ObjectBatch } from '../store/object-batch.js';
+import { ObjectBatch, type AddFilesOptions } from '../store/object-batch.js';
 import { formatObjectId, objectPath, objectPathIn, parseObjectId, type ObjectId } from '../store/object-id.js';
 import { WHOLE_AT_ONCE_BYTES, type FileBelow } from '../store/worker-messages.js';
 import { SumsOfAreas } from './area-sums.js';
@@ -56,7 +56,7 @@ const MOST_OBJECTS = 1_000;
 const ADOPTED_AT_ONCE_BYTES = 512 * 2 ** 20;
 
 interface OpenGroup {
-  readonly group: Group<CachedCandidate>;
+  readonly group: Pick<Group<CachedCandidate>, 'sizeBytes' | 'files'>;
   left: CachedCandidate[];
   readonly objects: ObjectId[];
   tried: number;
@@ -92,7 +92,7 @@ class Linking {
   readonly #kept: (Candidate & { readonly object: string })[] = [];
   readonly #adopted = new Set<string>();
   readonly #objects: MadeLink[] = [];
-  #newObjects: LinkedFiles['newObjects'] = { objects: 0, allocatedBytes: 0 };
+  readonly #newObjects = { objects: 0, allocatedBytes: 0 };
   #adoptedFiles = 0;
   #mergedFiles = 0;
   #keptFiles = 0;
@@ -109,13 +109,13 @@ class Linking {
 
   async run(): Promise<LinkedFiles> {
     const { dryRun = false, adoptNew, candidates } = this.#options;
-    const groups = await this.#findGroups(candidates, !dryRun && !adoptNew);
-    if (dryRun) this.#foretell(groups);
+    if (dryRun) this.#foretell(await this.#findGroups(candidates, false));
     else {
       await this.#askForKept();
-      await this.#link(groups);
+      if (!adoptNew) await this.#linkLikely();
+      await this.#link(await this.#findGroups(this.#remaining().filter((each) => !this.#unsure.has(each)), !adoptNew));
       // What looked equal and was not may be equal to something else.
-      if (this.#unsure.size > 0) await this.#link(await this.#findGroups(candidates.filter((each) => !this.#done.has(each) && !this.#leftAlone.has(each)), false));
+      if (this.#unsure.size > 0) await this.#link(await this.#findGroups(this.#remaining(), false));
     }
     return {
       adoptedFiles: this.#adoptedFiles,
@@ -134,6 +134,30 @@ class Linking {
     };
   }
 
+  /** Those of which nothing has become of yet. */
+  #remaining(): CachedCandidate[] {
+    return this.#options.candidates.filter((candidate) => !this.#done.has(candidate) && !this.#leftAlone.has(candidate));
+  }
+
+  /**
+   * What looks the same in several containers becomes an object with the one time that it is read here; for its fingerprint alone it
+   * would be read once more. Of large files that the store may have the fingerprint tells first: to write them in vain takes longer.
+   */
+  async #linkLikely(): Promise<void> {
+    const { known } = this.#options;
+    const likely = likelyEqual(this.#options.candidates, isKnown).filter(
+      ({ first: { sizeBytes }, others }) => others.length > 0 && (sizeBytes <= WHOLE_AT_ONCE_BYTES || known.ofSize(sizeBytes).length === 0),
+    );
+    for (const each of likely.flatMap(({ others }) => others)) this.#guessed.add(each);
+    let waiting: OpenGroup[] = likely.map(({ first, others }) => ({ group: { sizeBytes: first.sizeBytes, files: [first, ...others] }, left: [first, ...others], objects: [], tried: 0 }));
+    while (waiting.length > 0) {
+      const chosen = firstBytes(waiting, ADOPTED_AT_ONCE_BYTES);
+      waiting = waiting.slice(chosen.length);
+      await this.#adopt(chosen, { believesNames: true });
+      await this.#merge(chosen.filter(({ objects: { length } }) => length > 0));
+    }
+  }
+
   /**
    * Files with equal contents, as far as fingerprints can tell. With `guesses` only one is read of those that look the same in
    * several containers: the engine will read each, and say so if it is different.
@@ -145,7 +169,7 @@ class Linking {
     if (!adoptNew) {
       wanted = sharingSizes(wanted, (size) => known.ofSize(size));
       if (guesses) {
-        wanted = likelyEqual(wanted, ({ ends, hash }) => ends !== null || hash !== null).map((likely) => {
+        wanted = likelyEqual(wanted, isKnown).map((likely) => {
           if (likely.others.length > 0) others.set(likely.first, likely.others);
           return likely.first;
         });
@@ -289,36 +313,36 @@ class Linking {
   }
 
   /** Gives each group one more object: the content of one of its files. */
-  async #adopt(worth: readonly OpenGroup[]): Promise<void> {
+  async #adopt(worth: readonly OpenGroup[], how: Pick<AddFilesOptions, 'believesNames'> = {}): Promise<void> {
     if (worth.length === 0) return;
     const { hashBits } = this.#options;
     const batch = await ObjectBatch.open(this.#context.paths, hashBits === undefined ? {} : { hashBits });
     try {
-      const tickets = await this.#stage(batch, worth);
+      const tickets = await this.#stage(batch, worth, how);
       const committed = await batch.commit();
       this.#addedBytes += committed.newBytes;
       for (const { open, ticket } of tickets) {
-        const object = committed.objects[committed.objectOf[ticket] ?? 0];
+        const index = committed.objectOf[ticket] ?? 0;
+        const object = committed.objects[index];
         if (object === undefined) throw new Error('a ticket without an object');
         // Else the file was changed while it was read: what became of it was tried already.
         if (!open.objects.some(({ hash, variant }) => hash === object.hash && variant === object.variant)) open.objects.push(object);
-        this.#adopted.add(formatObjectId(object));
+        if (committed.isNew[index] === true) this.#adopted.add(formatObjectId(object));
         this.#options.known.add(object, open.group.sizeBytes);
       }
-      const { objects, newObjects, newBytes } = committed;
-      const allocated = newBytes === 0 ? 0 : objects.reduce((sum, id) => sum + allocatedBytes(objectPath(this.#context.paths, id)), 0);
+      const allocated = committed.objects.reduce((sum, id, index) => sum + (committed.isNew[index] === true ? allocatedBytes(objectPath(this.#context.paths, id)) : 0), 0);
       this.#savedBytes -= allocated;
-      if (newObjects > 0 && newObjects < objects.length) this.#newObjects = null;
-      else if (this.#newObjects !== null) this.#newObjects = { objects: this.#newObjects.objects + newObjects, allocatedBytes: this.#newObjects.allocatedBytes + allocated };
+      this.#newObjects.objects += committed.newObjects;
+      this.#newObjects.allocatedBytes += allocated;
     } finally {
       await batch.abandon();
     }
   }
 
   /** Adds the content of the first file of each group that can still be read. */
-  async #stage(batch: ObjectBatch, worth: readonly OpenGroup[]): Promise<{ open: OpenGroup; ticket: number }[]> {
+  async #stage(batch: ObjectBatch, worth: readonly OpenGroup[], how: Pick<AddFilesOptions, 'believesNames'>): Promise<{ open: OpenGroup; ticket: number }[]> {
     const { signal, onProgress } = this.#context;
-    const { bytesPerSecond } = this.#options;
+    const { bytesPerSecond, threads } = this.#options;
     const total = worth.reduce((sum, { group }) => sum + group.sizeBytes, 0);
     const tickets: { open: OpenGroup; ticket: number }[] = [];
     for (let wanted = worth, before = 0; wanted.length > 0; ) {
@@ -332,6 +356,8 @@ class Linking {
         files.push({ top, path: candidate.path, sizeBytes: candidate.sizeBytes });
       }
       const added = await batch.addFiles(files, {
+        ...how,
+        ...(threads !== undefined && { threads }),
         ...(bytesPerSecond !== undefined && { bytesPerSecond }),
         ...(signal !== undefined && { signal }),
         onProgress: (bytes) => onProgress?.({ step: 'adding objects', done: Math.min(before + bytes, total), total, unit: 'bytes' }),
@@ -340,6 +366,7 @@ class Linking {
         const ticket = added[index];
         if (ticket !== undefined) {
           tickets.push({ open, ticket });
+          if (how.believesNames === true) this.#readBytes += open.group.sizeBytes;
           before += open.group.sizeBytes;
           return false;
         }
@@ -465,6 +492,10 @@ class Linking {
     if (FOR_GOOD.has(reason)) this.#done.add(candidate);
     else if (reason !== 'has file capabilities') this.#again.push(candidate);
   }
+}
+
+function isKnown({ ends, hash }: CachedCandidate): boolean {
+  return ends !== null || hash !== null;
 }
 
 /** The first groups, until their new objects would take more than so much; at least one. */

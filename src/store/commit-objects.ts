@@ -21,6 +21,8 @@ export interface StagedContents {
 export interface CommittedObjects {
   /** Each object once. */
   readonly objects: readonly ObjectReference[];
+  /** Of each, whether the store did not have it. */
+  readonly isNew: readonly boolean[];
   /** SHA-256 of each object. */
   readonly sums: SumList;
   /** For each ticket the index of its object; meaningless for tickets that were not used. */
@@ -64,7 +66,7 @@ export async function linkContents(
   }
   const newBytes = objects.reduce((sum, object, index) => sum + (isNew[index] === true ? object.size : 0), 0);
   const newObjects = isNew.filter(Boolean).length;
-  return { objects, sums, objectOf, newObjects, newBytes, sharedObjects: objects.length - newObjects };
+  return { objects, isNew, sums, objectOf, newObjects, newBytes, sharedObjects: objects.length - newObjects };
 }
 
 /** For each ticket the first one that is used and has the same staged file; itself if it has none. */

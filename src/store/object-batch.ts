@@ -25,6 +25,8 @@ const COPIED_PER_MESSAGE = { files: 128, bytes: 16 * 2 ** 20 };
 const HOLE_PIECE_BYTES = 2 ** 30;
 /** Space that an import leaves on the file system, so that the catalog and running containers go on. */
 const RESERVE_BYTES = 64 * 2 ** 20;
+/** New content after which the disk begins to write it, while more is added; less is not worth a sync. */
+const WRITEBACK_BYTES = 32 * 2 ** 20;
 
 /** Files up to this size are collected into messages and written only if they are new; larger ones are streamed. */
 export const SMALL_FILE_BYTES = 128 * 1024;
@@ -56,6 +58,13 @@ export interface ObjectStream {
 export interface AddFilesOptions {
   /** 0: as fast as the disk is. */
   readonly bytesPerSecond?: number;
+  /** Most threads that read at once; 0: all that there are. */
+  readonly threads?: number;
+  /**
+   * Of files of up to 1 MiB: an object of their fingerprint is believed to have their bytes, and is not read. For those who have
+   * bytes compared later, before anything depends on it.
+   */
+  readonly believesNames?: boolean;
   readonly signal?: AbortSignal;
   /** Bytes read so far. */
   readonly onProgress?: (bytes: number) => void;
@@ -88,6 +97,8 @@ export class ObjectBatch {
   #ends: number[] = [];
   #smallTickets: Ticket[] = [];
   #stagedBytes = 0;
+  #writtenBackBytes = 0;
+  #writeback: Promise<void> | undefined;
   #failure: unknown;
   #ended = false;
 
@@ -142,7 +153,8 @@ export class ObjectBatch {
    * Adds contents of files, read by the threads: each file's as it is when its turn comes. Large holes stay holes.
    * @returns for each file its ticket; undefined where it is gone, or is not of that size any more
    */
-  async addFiles(files: readonly FileBelow[], { bytesPerSecond = 0, signal, onProgress }: AddFilesOptions = {}): Promise<(Ticket | undefined)[]> {
+  async addFiles(files: readonly FileBelow[], options: AddFilesOptions = {}): Promise<(Ticket | undefined)[]> {
+    const { bytesPerSecond = 0, threads = 0, believesNames = false, signal, onProgress } = options;
     this.#check();
     const pace = new ScrubPace(bytesPerSecond);
     const stop = (): void => { pace.stop(); };
@@ -155,7 +167,7 @@ export class ObjectBatch {
       for (const share of shares) {
         signal?.throwIfAborted();
         this.#check();
-        const request = { kind: 'copy', place: this.#place, files: share.files, withSums, pace: pace.memory, bytesPerSecond } as const;
+        const request = { kind: 'copy', place: this.#place, files: share.files, withSums, believesNames, pace: pace.memory, bytesPerSecond } as const;
         await this.#send(worker, request, (response) => {
           for (const [at, content] of (response.copied ?? []).entries()) {
             if (content === null) continue;
@@ -169,7 +181,7 @@ export class ObjectBatch {
       }
     };
     try {
-      await Promise.all(this.#workers.map(work));
+      await Promise.all(this.#workers.slice(0, threads === 0 ? undefined : threads).map(work));
       signal?.throwIfAborted();
       this.#check();
       return tickets;
@@ -305,12 +317,23 @@ export class ObjectBatch {
       const response = await worker.request(request);
       if (response.buffer !== undefined) this.#buffers.give(response.buffer);
       const error = responseError(response);
-      if (error === undefined) done?.(response);
-      else this.#failure ??= error;
+      if (error !== undefined) this.#failure ??= error;
+      else {
+        done?.(response);
+        this.#writeBack();
+      }
     } catch (error) {
       this.#failure ??= error;
       this.#buffers.releaseWaiting();
     }
+  }
+
+  /** Else the disk is idle until all has been added, and everybody waits for it then. */
+  #writeBack(): void {
+    if (this.#writeback !== undefined || this.#stagedBytes - this.#writtenBackBytes < WRITEBACK_BYTES) return;
+    this.#writtenBackBytes = this.#stagedBytes;
+    // Of what it cannot write the sync of the commit tells, too.
+    this.#writeback = syncFileSystem(this.#place.staging).catch(() => undefined).finally(() => (this.#writeback = undefined));
   }
 
   async #settle(): Promise<void> {

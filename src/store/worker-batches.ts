@@ -43,6 +43,7 @@ interface FileToCopy {
   readonly fd: number;
   readonly size: number;
   readonly withSums: boolean;
+  readonly believesNames: boolean;
   readonly pace: ScrubPace;
 }
 
@@ -68,18 +69,18 @@ export class WorkerBatches {
     return ends.map((end) => {
       const content = bytes.subarray(start, end);
       start = end;
-      return this.#storeFile(place, content, true);
+      return this.#storeFile(place, content, { withSums: true, believesNames: false });
     });
   }
 
   /** What is read of each file becomes the content, whoever changes the file meanwhile. */
-  copyFiles({ place, files, withSums, pace: memory, bytesPerSecond }: CopyFilesRequest): (HashedContent | null)[] {
+  copyFiles({ place, files, withSums, believesNames, pace: memory, bytesPerSecond }: CopyFilesRequest): (HashedContent | null)[] {
     const pace = new ScrubPace(bytesPerSecond, memory);
     const opened = new PrivateFiles();
     try {
       return files.map(({ top, path, sizeBytes: size }) => {
         const fd = pace.isStopped() ? undefined : opened.open(top, path);
-        return fd === undefined ? null : this.#copyFile(place, { fd, size, withSums, pace });
+        return fd === undefined ? null : this.#copyFile(place, { fd, size, withSums, believesNames, pace });
       });
     } finally {
       opened.close();
@@ -87,7 +88,7 @@ export class WorkerBatches {
   }
 
   #copyFile(place: BatchPlace, file: FileToCopy): HashedContent | null {
-    const { fd, size, withSums, pace } = file;
+    const { fd, size, pace } = file;
     try {
       const stat = fstatSync(fd);
       if (!stat.isFile() || stat.size !== size) return null;
@@ -95,7 +96,7 @@ export class WorkerBatches {
       if (size <= COPY_BYTES) {
         const content = copied.subarray(0, size);
         const isWhole = readFully(fd, content, 0) === size && pace.take(size);
-        return isWhole ? this.#storeFile(place, content, withSums) : null;
+        return isWhole ? this.#storeFile(place, content, file) : null;
       }
       return this.#copyLargeFile(place, file);
     } finally {
@@ -119,10 +120,11 @@ export class WorkerBatches {
     return this.closeStream(id);
   }
 
-  #storeFile(place: BatchPlace, content: Buffer, withSum: boolean): HashedContent {
+  #storeFile(place: BatchPlace, content: Buffer, { withSums, believesNames }: Pick<FileToCopy, 'withSums' | 'believesNames'>): HashedContent {
     const hash = fingerprint(content, place.hashBits);
-    const sum = withSum ? createHash('sha256').update(content).digest() : NO_SUM;
+    const sum = withSums ? createHash('sha256').update(content).digest() : NO_SUM;
     if (isUnwanted(place, hash)) return { hash, size: content.length, staged: 0, variant: 0, written: 0, sum };
+    if (believesNames && existsSync(objectPathIn(place.objects, { hash, variant: 0 }))) return { hash, size: content.length, staged: 0, variant: 0, written: 0, sum };
     const found = this.#findKnown(place, hash, content.length, (path) => fileHolds(path, content));
     if (found !== undefined) return { ...found, sum };
     const staged = this.#newNumber(place);

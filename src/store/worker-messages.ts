@@ -68,6 +68,8 @@ export interface CopyFilesRequest {
   readonly files: readonly FileBelow[];
   /** Whether to take their SHA-256, too. */
   readonly withSums: boolean;
+  /** Whether an object is believed to be what its name says: see `AddFilesOptions`. */
+  readonly believesNames: boolean;
   /** Memory of a `ScrubPace`. */
   readonly pace: SharedArrayBuffer;
   readonly bytesPerSecond: number;
