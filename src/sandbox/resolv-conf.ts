@@ -1,6 +1,7 @@
 import { lstat, readFile, readlink } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { errnoOf } from '../core/errors.js';
+import { rootError } from './root-error.js';
 
 const MAX_LINKS = 40; // as the kernel's MAXSYMLINKS
 
@@ -39,16 +40,17 @@ async function resolveInRoot(root: string, path: string): Promise<Found> {
     const next = posix.join(at, name);
     if (next === '/run') return { path: posix.join('/run', posix.join('/', ...rest)), type: 'missing' };
     let status;
+    let target;
     try {
       status = await lstat(join(root, next));
+      if (status.isSymbolicLink()) target = await readlink(join(root, next));
     } catch (error) {
       const errno = errnoOf(error);
-      if (errno !== 'ENOENT' && errno !== 'ENOTDIR') throw error;
+      if (errno !== 'ENOENT' && errno !== 'ENOTDIR') throw rootError(root, error);
       return rest.length === 0 && errno === 'ENOENT' ? { path: next, type: 'missing' } : { error: `${next} does not exist` };
     }
-    if (status.isSymbolicLink()) {
+    if (target !== undefined) {
       if (++links > MAX_LINKS) return { error: `too many symbolic links at ${next}` };
-      const target = await readlink(join(root, next));
       if (target.startsWith('/')) at = '/';
       rest.unshift(...target.split('/').filter((part) => part !== ''));
       continue;

@@ -84,6 +84,7 @@ const END_TIMEOUT_MS = 10_000;
 
 /** @returns its device number, which another mount in its place does not have */
 async function checkRoot(root: string): Promise<number> {
+  let device = 0;
   for (const name of ['', ...MOUNT_POINTS]) {
     let status;
     try {
@@ -97,8 +98,9 @@ async function checkRoot(root: string): Promise<number> {
         hint: `the sandbox mounts private file systems on ${MOUNT_POINTS.map((point) => `/${point}`).join(', ')}; make them folders`,
       });
     }
+    if (name === '') device = status.dev;
   }
-  return (await lstat(root)).dev;
+  return device;
 }
 
 /** What a sandbox could not be set up on may be a root whose engine has ended meanwhile, and which others may have mounted anew. @throws ENGINE_FAILED */

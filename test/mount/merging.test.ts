@@ -201,6 +201,17 @@ describe('link', () => {
     check();
     await weak.remount('w1');
     check();
+    // These look the same, too, and objects of other contents have their names.
+    const alike = Array.from({ length: 30 }, (_, number) => `${String(30 + number).padStart(4, '0')}${CONTENT}`);
+    for (const [number, content] of alike.entries()) {
+      for (const name of ['w1', 'w2']) {
+        put(name, `usr/${contents.length + number}`, content);
+        utimesSync(join(roots.get(name) ?? '', `usr/${contents.length + number}`), 1000, 1000);
+      }
+    }
+    contents.push(...alike);
+    expect(await linkContainers({ paths: new StorePaths(weak.path) }, { hashBits: 3 })).toMatchObject({ adoptedFiles: 30, mergedFiles: 30, skipped: [] });
+    check();
   });
 
   test('leaves a container whose engine ends, and goes on with the others', async () => {
