@@ -76,6 +76,18 @@ function ignoreClosedPipe(): void {
   process.stderr.on('error', () => undefined);
 }
 
+/** Without it Node.js ends, with status 13 and no word, when a command waits for what nothing can bring any more. */
+function refuseSilentEnd(argv: readonly string[]): void {
+  process.once('beforeExit', () => {
+    report(new Error('it waited for something that cannot come any more, and did not come to its end'), argv);
+    process.exit(1);
+  });
+}
+
+function report(error: unknown, argv: readonly string[]): void {
+  process.stderr.write(asksForJson(argv) ? formatJsonError(error) : formatError(error));
+}
+
 /** The first signal asks the command to stop and clean up; the second ends it at once. */
 function watchSignals(): Interrupts {
   const controller = new AbortController();
@@ -105,6 +117,7 @@ function errorToReport(thrown: unknown, signal: AbortSignal): unknown {
  */
 export async function main(argv: readonly string[]): Promise<number> {
   ignoreClosedPipe();
+  refuseSilentEnd(argv);
   return await runCommandLine(argv, watchSignals());
 }
 
@@ -130,9 +143,8 @@ export async function runCommandLine(argv: readonly string[], interrupts: Interr
     if (thrown instanceof CommanderError && thrown.exitCode === 0) return 0;
     const error = errorToReport(thrown, interrupts.signal);
     if (process.env['TEMPLATEFS_DEBUG'] === '1') console.error(thrown);
-    if (asksForJson(argv)) process.stderr.write(formatJsonError(error));
     // commander has printed the help for a command line that names no command.
-    else if (!(thrown instanceof CommanderError && thrown.code === 'commander.help')) process.stderr.write(formatError(error));
+    if (asksForJson(argv) || !(thrown instanceof CommanderError && thrown.code === 'commander.help')) report(error, argv);
     return exitStatusOf(error);
   }
 }

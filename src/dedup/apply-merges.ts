@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { TemplatefsError, errnoOf } from '../core/errors.js';
-import { controlRequest } from '../engine/control-client.js';
+import { TemplatefsError } from '../core/errors.js';
+import { controlRequest, isNobodyThere } from '../engine/control-client.js';
 import { formatObjectId, type ObjectId } from '../store/object-id.js';
 import type { Candidate } from './candidate.js';
 import type { ReadingPace } from './reading-pace.js';
@@ -91,11 +91,10 @@ async function ask(socket: string, budgetUs: number, merges: readonly Merge[], s
       return await controlRequest(socket, fields, { timeoutMs: 60_000, encoding: 'latin1', ...(signal !== undefined && { signal }) });
     } catch (error) {
       signal?.throwIfAborted();
-      const hasDied = errnoOf(error) === 'ECONNREFUSED' || errnoOf(error) === 'ENOENT';
-      const mayHaveDied = hasDied || (error instanceof TemplatefsError && error.code === 'ENGINE_FAILED');
+      const mayHaveDied = error instanceof TemplatefsError && error.code === 'ENGINE_FAILED';
       // Frozen for a snapshot, for a minute at most.
       const isFrozen = error instanceof TemplatefsError && error.code === 'BUSY';
-      if (!(mayHaveDied && tries < TRIES) && !(isFrozen && tries < FROZEN_TRIES)) throw hasDied ? deadEngine(merges, error) : error;
+      if (!(mayHaveDied && tries < TRIES) && !(isFrozen && tries < FROZEN_TRIES)) throw isNobodyThere(error) ? deadEngine(merges, error) : error;
       await sleep(TRY_AGAIN_MS);
     }
   }

@@ -78,12 +78,19 @@ function protocolError(socketPath: string, why: string, cause?: unknown): Templa
   });
 }
 
+/** No socket, or one that nobody listens on. */
+const NOBODY_THERE: readonly string[] = ['ENOENT', 'ECONNREFUSED'];
+
+/** Whether a request failed because no engine is there, or none any more. */
+export function isNobodyThere(error: unknown): boolean {
+  return error instanceof TemplatefsError && NOBODY_THERE.includes(errnoOf(error.cause) ?? '');
+}
+
 /**
  * Sends one request to a running engine and reads its reply: one exchange a connection.
  *
  * @returns the fields after `ok`
- * @throws the engine's own error; ENGINE_FAILED if it does not answer in time or breaks the protocol; ECONNREFUSED and
- *   ENOENT as plain system errors, which mean that no engine is there
+ * @throws the engine's own error; ENGINE_FAILED if none is there (`isNobodyThere`), if it does not answer in time, or breaks the protocol
  */
 export async function controlRequest(
   socketPath: string,
@@ -92,12 +99,17 @@ export async function controlRequest(
 ): Promise<ControlReply> {
   const frame = encodeFrame(fields, encoding);
   signal?.throwIfAborted();
-  const { path, release } = reachable(socketPath);
+  let release = (): void => undefined;
   try {
-    const reply = await exchange(path, frame, timeoutMs, signal);
+    const place = reachable(socketPath);
+    release = place.release;
+    const reply = await exchange(place.path, frame, timeoutMs, signal);
     return parseReply(reply);
   } catch (error) {
-    if (error instanceof TemplatefsError || errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ECONNREFUSED') throw error;
+    if (error instanceof TemplatefsError) throw error;
+    if (NOBODY_THERE.includes(errnoOf(error) ?? '')) {
+      throw new TemplatefsError('ENGINE_FAILED', `no engine answers at ${socketPath}`, { hint: 'it has ended: run the command again', cause: error });
+    }
     if (signal?.aborted === true) throw error;
     const why = error instanceof Error ? error.message : String(error);
     throw protocolError(socketPath, `did not answer as it should: ${why}`, error);

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
 import type { StorePaths } from '../core/store-paths.js';
-import { controlRequest, type ControlReply } from './control-client.js';
+import { controlRequest, isNobodyThere, type ControlReply } from './control-client.js';
 
 /** What became of a request to one engine. */
 export interface EngineAnswer {
@@ -32,7 +32,7 @@ export async function askEngine(paths: StorePaths, container: string, request: r
     const reply = await controlRequest(paths.controlSocket(container), request, { timeoutMs, ...(signal !== undefined && { signal }) });
     return { container, reply, problem: '' };
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ECONNREFUSED') return undefined;
+    if (isNobodyThere(error)) return undefined;
     signal?.throwIfAborted();
     return { container, reply: undefined, problem: error instanceof TemplatefsError ? error.message : String(error) };
   }

@@ -343,13 +343,14 @@ export async function runInSandbox(options: SandboxOptions): Promise<number> {
     });
   });
   ended.catch(() => undefined); // awaited below
-  await nowhere.close();
   if (child.pid === undefined) {
+    await nowhere.close();
     await status.close();
     await ended;
     throw new Error('spawned without a pid');
   }
   const outerPid = child.pid;
+  // All that listens to the child begins here, before anything is waited for: one that ends at once closes its pipes, and says so only once.
   if (resolvConfBytes !== undefined) pipeAt(child, RESOLV_CONF_FD).end(resolvConfBytes);
   if (filter !== undefined) pipeAt(child, SECCOMP_FD).end(filter);
   const lifeline = pipeAt(child, LIFELINE_FD).resume();
@@ -358,8 +359,9 @@ export async function runInSandbox(options: SandboxOptions): Promise<number> {
   });
   let over = false;
   void ended.catch(() => undefined).then(() => { over = true; });
-  const firstPid = readFirstPid(status, () => over);
   const copied = pipes === undefined ? Promise.resolve() : copyStreams(child, pipes);
+  const firstPid = readFirstPid(status, () => over);
+  await nowhere.close();
 
   const passOn = (name: NodeJS.Signals): void => {
     // The terminal has sent these to the whole foreground group, the command included.

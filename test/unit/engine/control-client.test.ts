@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { FRAME_LIMIT_BYTES, controlRequest, decodeFrame, encodeFrame } from '../../../src/engine/control-client.js';
+import { FRAME_LIMIT_BYTES, controlRequest, isNobodyThere, decodeFrame, encodeFrame } from '../../../src/engine/control-client.js';
 import { temporaryFolder } from '../catalog/temporary-store.js';
 
 /** A control socket that answers a request with these bytes, in these pieces; what it was asked is given back. */
@@ -104,8 +104,10 @@ describe('controlRequest', () => {
     });
   });
 
-  test('no socket is a plain ENOENT', async () => {
-    await expect(controlRequest(join(temporaryFolder(), 'control'), ['status'])).rejects.toMatchObject({ code: 'ENOENT' });
+  test('says that nobody is there', async () => {
+    const error: unknown = await controlRequest(join(temporaryFolder(), 'control'), ['status']).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ code: 'ENGINE_FAILED', message: expect.stringMatching(/^no engine answers at /) as string });
+    expect(isNobodyThere(error)).toBe(true);
   });
 
   test('reaches a socket whose path is longer than an address may be', async () => {

@@ -1,6 +1,7 @@
 // Real sandboxes over a small root of busybox. Needs root, bubblewrap and busybox-static.
 
 import { execFileSync, spawn } from 'node:child_process';
+import type * as fileSystem from 'node:fs/promises';
 import { chmod, copyFile, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +11,22 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vites
 import { SANDBOX_CAPABILITIES } from '../../../src/sandbox/capabilities.js';
 import { runInSandbox } from '../../../src/sandbox/run-in-sandbox.js';
 import type { SandboxOptions } from '../../../src/sandbox/run-in-sandbox.js';
+
+/** What an overloaded machine does to the one call between the start of the child and all else. */
+const slow = vi.hoisted(() => ({ closeMs: 0 }));
+vi.mock('node:fs/promises', async (original) => {
+  const real = await original<typeof fileSystem>();
+  const open: typeof real.open = async (path, flags, mode) => {
+    const handle = await real.open(path, flags, mode);
+    const close = handle.close.bind(handle);
+    handle.close = async () => {
+      if (path === '/dev/null') await new Promise((done) => setTimeout(done, slow.closeMs));
+      await close();
+    };
+    return handle;
+  };
+  return { ...real, open };
+});
 
 let folder: string;
 let root: string;
@@ -63,6 +80,21 @@ async function output(script: string, options: Partial<SandboxOptions> = {}): Pr
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   return stdout;
 }
+
+it('hears a sandbox that fails before this process comes to listen', { timeout: 20_000 }, async () => {
+  slow.closeMs = 500;
+  const stderr = new PassThrough();
+  const said = text(stderr);
+  try {
+    await expect(runInSandbox({ root, hostname: 'c1', command: ['/bin/true'], network: false, input: '/not/there', stdio: { stderr } })).rejects.toMatchObject({
+      code: 'FAILED', message: expect.stringMatching(/could not be set up/) as string,
+    });
+  } finally {
+    slow.closeMs = 0;
+    stderr.end();
+  }
+  expect(await said).toMatch(/not\/there/);
+});
 
 describe('namespaces', () => {
   it('are its own, but for the network when that is wanted', async () => {
