@@ -332,12 +332,15 @@ export class ObjectBatch {
   #writeBack(): void {
     if (this.#writeback !== undefined || this.#stagedBytes - this.#writtenBackBytes < WRITEBACK_BYTES) return;
     this.#writtenBackBytes = this.#stagedBytes;
-    // Of what it cannot write the sync of the commit tells, too.
-    this.#writeback = syncFileSystem(this.#place.staging).catch(() => undefined).finally(() => (this.#writeback = undefined));
+    this.#writeback = syncFileSystem(this.#place.staging)
+      // The kernel tells of what it could not write only once: the sync of the commit would not hear of it.
+      .catch((error: unknown) => { this.#failure ??= error; })
+      .finally(() => { this.#writeback = undefined; });
   }
 
   async #settle(): Promise<void> {
     while (this.#pending.size > 0) await Promise.all(this.#pending);
+    await this.#writeback;
   }
 
   #check(): void {

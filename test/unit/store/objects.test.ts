@@ -2,7 +2,7 @@ import { execFileSync, fork, type ChildProcess } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 import { StorePaths } from '../../../src/core/store-paths.js';
 import { importTar } from '../../../src/store/import-tar.js';
 import { ObjectBatch } from '../../../src/store/object-batch.js';
@@ -48,6 +48,21 @@ describe('object ids', () => {
 });
 
 describe('a batch', () => {
+  it('fails where the disk failed while it was being filled: the kernel tells of that only once', async () => {
+    const paths = temporaryStore();
+    const folder = temporaryFolder();
+    const fail = `mkdir ${folder}/failed 2> /dev/null && { echo 'sync: error syncing: Input/output error' >&2; exit 1; }`;
+    writeFileSync(join(folder, 'sync'), `#!/bin/sh\n${fail}\nexec /bin/sync "$@"\n`, { mode: 0o755 });
+    onTestFinished(() => void vi.unstubAllEnvs());
+    vi.stubEnv('PATH', `${folder}:${process.env['PATH'] ?? ''}`);
+    const batch = await ObjectBatch.open(paths);
+    await expect(addStream(batch, 'x'.repeat(40 * 2 ** 20)).then(() => batch.commit())).rejects.toMatchObject({ code: 'IO_ERROR' });
+    await batch.abandon();
+    expect(existsSync(join(folder, 'failed'))).toBe(true);
+    expect(await objectUsage(paths)).toMatchObject({ objects: 0 });
+    expect(names(paths.staging)).toEqual([]);
+  });
+
   it('stores equal contents once, read-only, under the XXH3-128 of their bytes', async () => {
     const paths = temporaryStore();
     const batch = await ObjectBatch.open(paths);
