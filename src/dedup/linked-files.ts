@@ -30,8 +30,8 @@ export interface LinkedFiles extends LinkTotals {
   readonly kept: readonly (Candidate & { readonly object: string })[];
   /** What new links name. */
   readonly objects: readonly MadeLink[];
-  /** New objects, and what they take on the disk; null where some of them may be others' as well. */
-  readonly newObjects: { readonly objects: number; readonly allocatedBytes: number } | null;
+  /** New objects, and what they take on the disk. */
+  readonly newObjects: { readonly objects: number; readonly allocatedBytes: number };
 }
 
 /** A link that was made of a private file. */

@@ -174,7 +174,7 @@ async function marksOf({ paths }: ServiceContext, names: readonly string[]): Pro
 function unchangedResult({ containers }: LinkSummary, names: readonly string[]): LinkRunResult {
   const skipped = names.flatMap((container) => (containers[container]?.skipped ?? []).map(([path, reason]) => ({ container, path, reason })));
   const linked: LinkedFiles = {
-    adoptedFiles: 0, mergedFiles: 0, keptFiles: 0, addedBytes: 0, linkedBytes: 0, savedBytes: 0, readBytes: 0, skipped: [], left: [], kept: [], objects: [], newObjects: null, again: [],
+    adoptedFiles: 0, mergedFiles: 0, keptFiles: 0, addedBytes: 0, linkedBytes: 0, savedBytes: 0, readBytes: 0, skipped: [], left: [], kept: [], objects: [], newObjects: { objects: 0, allocatedBytes: 0 }, again: [],
   };
   return { linked, unchanged: names.length, skipped, failed: [] };
 }

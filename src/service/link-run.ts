@@ -282,7 +282,7 @@ export class LinkRun {
 
   /** So that the statistics after this need not look at the objects again. */
   async #keepTotals({ newObjects }: LinkedFiles): Promise<void> {
-    if (this.#change?.before === undefined || newObjects === null) return;
+    if (this.#change?.before === undefined) return;
     try {
       using opened = await openForWriting(this.#context);
       keepTotalsAfter(this.#change, newObjects, opened.catalog);
