@@ -1,10 +1,11 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { createWriteStream, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { createWriteStream, existsSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { Transform, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { TemplatefsError, errnoOf, storeWriteError } from '../core/errors.js';
+import { makeFolders } from '../store/make-folders.js';
 import { syncFolder, writeFileDurably } from '../store/write-file-durably.js';
 import { blobPath, isJsonObject } from './descriptor.js';
 import type { StoredImage, StoredLayer } from './image.js';
@@ -81,7 +82,7 @@ async function copyLayer(folder: string, layer: StoredLayer): Promise<Blob> {
   if (existsSync(place)) return blob;
   const temporary = join(folder, 'blobs/sha256', `.tmp-${randomUUID()}`);
   try {
-    mkdirSync(dirname(place), { recursive: true });
+    makeFolders(dirname(place));
     await pipeline(layer.open(), createWriteStream(temporary, { flags: 'wx', mode: 0o644, flush: true }));
     renameSync(temporary, place);
     return blob;
@@ -122,7 +123,7 @@ function presentManifests(folder: string): unknown[] {
 function prepareLayout(folder: string): void {
   try {
     if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() === false) throw new TemplatefsError('FAILED', `${folder} is no folder`, { hint: 'write oci-archive:FILE for a file' });
-    mkdirSync(join(folder, 'blobs/sha256'), { recursive: true });
+    makeFolders(join(folder, 'blobs/sha256'));
     if (!existsSync(join(folder, 'oci-layout'))) writeFileDurably(join(folder, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}', 0o644);
   } catch (error) {
     const known = storeWriteError(error, folder);

@@ -8,7 +8,7 @@ import { replaysOf } from '../packages/replay-cache.js';
 import { findFirstProcess } from '../sandbox/find-first-process.js';
 import { writeFileDurably } from '../store/write-file-durably.js';
 import type { TemplateDefinition } from '../templates/definition.js';
-import { lock, openForWriting, type ServiceContext } from './context.js';
+import { lock, openForWriting, orTell, type ServiceContext } from './context.js';
 import { fetchPackages } from './fetch-packages.js';
 import { findContainer, findTemplate, lockSubject } from './find-record.js';
 import { openPackageHost } from './package-host.js';
@@ -219,12 +219,8 @@ async function carryOut(work: Work, place: HookPlace, host: PackageHost, request
 
 /** What was installed is installed, also when it could not be shared. */
 async function shareOrTell({ context, options, definitions }: Work, root: string, written: ReadonlySet<string>): Promise<SharedFiles> {
-  try {
-    return await shareWritten(context, { container: options.container, root, secretPaths: definitions.driver.secretPaths, written });
-  } catch (error) {
-    context.onNotice?.(`what was written could not be shared: ${error instanceof Error ? error.message : String(error)}; do it later: templatefs link ${options.container}`);
-    return { addedBytes: 0, linkedBytes: 0 };
-  }
+  const sharing = async (): Promise<SharedFiles> => shareWritten(context, { container: options.container, root, secretPaths: definitions.driver.secretPaths, written });
+  return await orTell(context, `what was written could not be shared, do it later (templatefs link ${options.container})`, sharing) ?? { addedBytes: 0, linkedBytes: 0 };
 }
 
 /** What programs ask of a root that was mounted for them is noted, so that it is known in which other containers they would do the same. */
@@ -278,6 +274,7 @@ export async function changePackages(context: ServiceContext, options: ChangePac
     }
     let entered = await timer.time('mount', () => enterContainer(context, name));
     let transaction: PackageTransaction | undefined;
+    let hasEnded = false;
     let endTurn: (() => void) | undefined;
     try {
       await traceIfAlone(work, entered);
@@ -310,7 +307,7 @@ export async function changePackages(context: ServiceContext, options: ChangePac
         if (replayed !== undefined) {
           await recordApps(work);
           await timer.time('commit', () => begun.commit(plan.changes));
-          transaction = undefined;
+          [transaction, hasEnded] = [undefined, true];
           return result(plan.changes, { transaction: begun.id, ...replayed, replayed: true, seconds: timer.seconds });
         }
         entered = await timer.time('mount', () => enterContainer(context, name));
@@ -321,15 +318,17 @@ export async function changePackages(context: ServiceContext, options: ChangePac
       await carryOut(work, place, host, request, plan, fetched);
       await recordApps(work);
       const written = await timer.time('commit', () => begun.commit(plan.changes));
-      transaction = undefined;
+      [transaction, hasEnded] = [undefined, true];
       const { root } = entered;
       const shared = await timer.time('share', () => shareOrTell(work, root, written));
       if (key !== undefined) {
         const rules = { secretPaths: definitions.driver.secretPaths, names: [...new Set([name, hostnameOf(name)])] };
-        await timer.time('record', () => recordTransaction(context, { container: name, key, snapshot: `${name}@${transactionSnapshot(begun.id)}`, entered, rules, linkedBytes: shared.linkedBytes }));
+        const recording = async (): Promise<void> => recordTransaction(context, { container: name, key, snapshot: `${name}@${transactionSnapshot(begun.id)}`, entered, rules, linkedBytes: shared.linkedBytes });
+        await timer.time('record', () => orTell(context, 'it could not be recorded for other containers', recording));
       }
       return result(plan.changes, { transaction: begun.id, downloadBytes, ...shared, seconds: timer.seconds });
     } catch (error) {
+      hasEnded = true;
       // Whoever uses the root of a stopped container must have let go of it before it is put back.
       if (transaction !== undefined) {
         entered.use.release();
@@ -340,7 +339,9 @@ export async function changePackages(context: ServiceContext, options: ChangePac
     } finally {
       endTurn?.();
       entered.use.release();
-      await leaveContainer(context, name);
+      const leaving = async (): Promise<void> => leaveContainer(context, name);
+      // What is done stays done, and what failed first is what is said.
+      await (hasEnded ? orTell(context, `${name} could not be unmounted, do it later (templatefs umount ${name})`, leaving) : leaving());
     }
   } finally {
     await opened.close();

@@ -89,6 +89,16 @@ export function openForReading(context: ServiceContext): OpenCatalog {
   return { catalog, [Symbol.dispose]: () => { catalog.close(); } };
 }
 
+/** For what comes after something that is done, or has failed, already: it stays that, and a failure here is only told. @param what is told */
+export async function orTell<Result>(context: ServiceContext, what: string, work: () => Promise<Result>): Promise<Result | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    context.onNotice?.(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+    return undefined;
+  }
+}
+
 /**
  * Opens the catalog to change it, makes the store if there is none, and finishes or undoes what killed commands left.
  * Not to be held over long steps: `catalog rebuild` waits for it.

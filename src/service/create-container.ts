@@ -17,7 +17,7 @@ import { checkLimit } from './container-quota.js';
 import { findTemplate, lockSubject } from './find-record.js';
 import { draftArea, journaled, moveFolder } from './journal.js';
 import { templateApps } from './template-apps.js';
-import { beginUnfinished } from './unfinished-container.js';
+import { beginUnfinished, giveUpUnfinished } from './unfinished-container.js';
 
 export interface CreateContainerOptions {
   readonly name: string;
@@ -92,7 +92,8 @@ async function make(context: ServiceContext, options: CreateContainerOptions, un
   try {
     await makeArea(context, catalog, options, template, created);
   } catch (error) {
-    if (journal !== undefined) catalog.endJournal(journal);
+    // It may have its name already. What cannot be removed now, the next command removes.
+    if (journal !== undefined) await giveUpUnfinished({ paths }, catalog, { id: journal, subject: name, started: created }).catch(() => undefined);
     throw error;
   }
   return { container, ...(journal !== undefined && { journal }) };

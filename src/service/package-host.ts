@@ -54,7 +54,8 @@ export function openPackageHost(context: ServiceContext, quiet = false): OpenedP
       ...(context.onLog !== undefined && { onLog: context.onLog }),
     },
     close: async () => {
-      for (const folder of folders) await rm(folder, { recursive: true, force: true });
+      // What cannot be removed now goes with the next command.
+      for (const folder of folders) await rm(folder, { recursive: true, force: true }).catch(() => undefined);
     },
   };
 }

@@ -1,4 +1,4 @@
-import { lstatSync, mkdirSync, writeFileSync, type Stats } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, writeFileSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 import { appsOf, withApps } from '../catalog/apps-of-container.js';
 import type { Catalog } from '../catalog/catalog.js';
@@ -84,13 +84,12 @@ export async function putBackMounted(context: ServiceContext, catalog: Catalog, 
     const journal = beginUnfinished(catalog, clone, created);
     try {
       await cloneLocked(context, catalog, { from: snapshot, name: clone, created });
-      try {
-        await putBack(context, options, changes, clone);
-      } finally {
-        await destroyTemporary(context, clone);
-      }
+      await putBack(context, options, changes, clone);
     } finally {
-      catalog.endJournal(journal);
+      // Its making may have failed when it had its name already.
+      if (catalog.container(clone) !== undefined) await destroyTemporary(context, clone);
+      // Else the next command removes what is there.
+      if (!existsSync(context.paths.privateArea(clone))) catalog.endJournal(journal);
     }
   }
   const [now, then] = [readContainerFile(context.paths.containerFile(options.container)), readContainerFile(context.paths.containerFile(snapshot))];

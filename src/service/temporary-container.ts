@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { processStart } from '../catalog/process-identity.js';
 import { TemplatefsError } from '../core/errors.js';
-import { openForReading, type ServiceContext } from './context.js';
+import { openForReading, orTell, type ServiceContext } from './context.js';
 import { createUnfinished } from './create-container.js';
 import { destroyContainer } from './destroy-container.js';
 import { TEMPORARY_NAME } from './temporary-name.js';
@@ -41,7 +41,9 @@ export async function withTemporaryContainer<Result>(context: ServiceContext, te
   try {
     return await work(name);
   } finally {
-    await destroyTemporary(context, name);
-    await endUnfinished(context, journal);
+    await orTell(context, `${name}, a container of this command, could not be removed, the next command does it`, async () => {
+      await destroyTemporary(context, name);
+      await endUnfinished(context, journal);
+    });
   }
 }

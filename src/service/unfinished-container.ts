@@ -23,6 +23,12 @@ export async function endUnfinished({ paths }: ServiceContext, journal: number):
   opened.catalog.endJournal(journal);
 }
 
+/** After a failure of whoever has begun it: nothing is left of the container. The caller holds its lock. */
+export async function giveUpUnfinished(context: ServiceContext, catalog: Catalog, entry: Pick<JournalEntry, 'id' | 'subject' | 'started'>): Promise<void> {
+  await destroyUnfinished(context, catalog, entry);
+  catalog.endJournal(entry.id);
+}
+
 /** The caller holds the container's lock. */
 export async function destroyUnfinished(context: ServiceContext, catalog: Catalog, { subject: name, started }: Pick<JournalEntry, 'subject'> & Partial<JournalEntry>): Promise<void> {
   const { paths } = context;

@@ -13,6 +13,7 @@ import type { ContainerAnswer, ContainerCommand, ContainerPrograms, PackageHost,
 import { SERVICES_VARIABLE } from '../packages/package-manager.js';
 import { runTool } from '../packages/run-tool.js';
 import { findExecutable } from '../sandbox/find-executable.js';
+import { makeFolders } from '../store/make-folders.js';
 import type { TemplateDefinition } from './definition.js';
 
 export interface RpmBootstrapOptions {
@@ -182,7 +183,7 @@ export async function bootstrapRpm(definition: TemplateDefinition, options: RpmB
   const work = join(workFolder, 'work');
   const home = join(work, 'home');
   await mkdir(root, { mode: 0o755 });
-  await mkdir(home, { recursive: true });
+  makeFolders(home);
   await writeFile(join(home, '.rpmmacros'), `%_dbpath ${HOST_DATABASE}\n%_db_backend sqlite\n`);
   const programs = new BootstrapPrograms(unshare, root, work, definition, options);
   const driver = driverFor(packageManager);

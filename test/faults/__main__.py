@@ -41,6 +41,7 @@ def main():
     calls.add_argument('--call', action='append', help='only this system call')
     calls.add_argument('--error', action='append', choices=failing_calls.ERRORS)
     calls.add_argument('--repeat', type=int, default=3, help='how many calls alike fail, 0 all (default: 3)')
+    calls.add_argument('--once', action='store_true', help='calls alike count for all commands together, not for each')
     calls.add_argument('--every', type=int, default=1, help='only each so many-th case')
     calls.add_argument('--most', type=int, default=failing_calls.MOST, help='only the first so many calls of a kind')
     calls.add_argument('--jobs', type=int, default=2, help='so many at once')

@@ -202,13 +202,14 @@ def place_of(line):
     text = re.sub(r'\) += .*$', '', text)
     text = re.sub(r'"(?:[^"\\]|\\.)*"\.\.\.', '""', text)
     text = re.sub(r'[0-9a-f]{8,}|\d+', '#', text)
+    text = re.sub(r'(?<=[/-])(?:c|other|new|empty|full)(?=[/">-])', 'CT', text)
     return re.sub(r'/[0-9a-f#]{2}(?=/)', '/#', text)
 
 
-def cases(stores, name, calls, repeat):
-    """(call, number) of those that are to fail"""
+def cases(stores, name, calls, repeat, seen):
+    """(call, number) of those that are to fail. `seen`: how often each place was met before"""
     _status, _err, lines = traced(stores, name, '-e', 'trace=execve,' + ','.join(calls))
-    numbers, seen, wanted, left_out = {}, {}, set(), 0
+    numbers, wanted, left_out = {}, set(), 0
     for line in lines:
         found = re.match(r'^(\d+) +(\w+)\(', line)
         if not found or found[2] not in calls:
@@ -317,12 +318,12 @@ def run_all(base, names, calls, errors, options, report):
 
     pool = ThreadPoolExecutor(options.jobs)
     try:
-        count = 0
+        count, seen = 0, {}
         for name in chosen_names:
             learn(workers[0], name)
             more = OF_MERGING if name == 'link' and not options.call else ()
             repeat = min(options.repeat, REPEAT_OF_PACKAGES) if options.repeat and is_of_packages(workers[0], name) else options.repeat
-            wanted, left_out = cases(workers[0], name, (*calls, *more), repeat)
+            wanted, left_out = cases(workers[0], name, (*calls, *more), repeat, seen if options.once else {})
             left += left_out * len(errors)
             chosen = []
             for call, number in wanted:

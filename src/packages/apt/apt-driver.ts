@@ -1,6 +1,7 @@
 import { chmodSync, copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { TemplatefsError } from '../../core/errors.js';
+import { makeFolders } from '../../store/make-folders.js';
 import type { Repository } from '../../templates/definition.js';
 import {
   INPUT_FOLDER,
@@ -152,7 +153,7 @@ function openMetadata(host: PackageHost, source: PackageSource): OpenedMetadata 
 function writeInput(folder: string, source: PackageSource, opened: OpenedMetadata, names: Iterable<string>): void {
   const arch = debianArchitecture(source);
   const lists = join(folder, 'lists');
-  mkdirSync(join(lists, 'partial'), { recursive: true });
+  makeFolders(join(lists, 'partial'));
   writeFileSync(join(folder, 'apt.conf'), CONFIGURATION);
   writeFileSync(join(folder, 'sources.list'), opened.metadata.map(({ repository }) => sourcesLine(repository, arch)).join(''));
   const found = reachable(opened.indexes, names);

@@ -2,6 +2,7 @@ import { chmodSync, copyFileSync, linkSync, mkdirSync, writeFileSync } from 'nod
 import { basename, dirname, join } from 'node:path';
 import { TemplatefsError } from '../../core/errors.js';
 import { findExecutable } from '../../sandbox/find-executable.js';
+import { makeFolders } from '../../store/make-folders.js';
 import {
   INPUT_FOLDER,
   WORK_FOLDER,
@@ -232,7 +233,7 @@ export function rpmDriver(tool: RpmTool): PackageManagerDriver {
 function linkPackages(fetched: readonly FetchedPackage[], folder: string): void {
   for (const { path, fileName } of fetched) {
     const place = join(folder, fileName);
-    mkdirSync(dirname(place), { recursive: true });
+    makeFolders(dirname(place));
     linkSync(path, place);
   }
 }

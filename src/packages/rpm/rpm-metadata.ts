@@ -1,6 +1,7 @@
-import { existsSync, linkSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { TemplatefsError } from '../../core/errors.js';
+import { makeFolders } from '../../store/make-folders.js';
 import { makeFolder, writeFileDurably } from '../../store/write-file-durably.js';
 import { downloadChecked } from '../download-checked.js';
 import { downloadText } from '../download.js';
@@ -167,10 +168,10 @@ export async function rpmMetadata(host: PackageHost, source: PackageSource): Pro
 
 /** Makes a repository for a container's package manager in `folder`: of what was checked, and without its packages. */
 export function writeLocalRepository(folder: string, metadata: RepositoryMetadata): void {
-  mkdirSync(join(folder, 'repodata'), { recursive: true });
+  makeFolders(join(folder, 'repodata'));
   for (const file of metadata.repomd.files) {
     const path = join(folder, file.href);
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolders(dirname(path));
     linkSync(metadata.pathOf(file), path);
   }
   writeFileSync(join(folder, 'repodata/repomd.xml'), metadata.repomd.text);
