@@ -9,16 +9,15 @@
 namespace templatefs {
 
 int run_syncfs(int argc, char** argv) {
-    if (argc != 1) return fail(kExitUsage, "USAGE", "syncfs takes one folder: templatefs-engine syncfs DIR");
+    if (argc > 1) return fail(kExitUsage, "USAGE", "syncfs takes one folder at most: templatefs-engine syncfs [DIR]");
+    const char* name = argc == 1 ? argv[0] : "stdin";
     // The administrator's own path: a symlink is followed.
-    UniqueFd folder(::open(argv[0], O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!folder.valid()) return fail(kExitFailed, "IO_ERROR", "cannot open %s: %s", argv[0], errno_text(Errno::last()));
+    UniqueFd folder(argc == 1 ? ::open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
+    if (!folder.valid()) return fail(kExitFailed, "IO_ERROR", "cannot open %s: %s", name, errno_text(Errno::last()));
     if (::syncfs(folder.get()) < 0) {
-        Errno error = Errno::last();
-        if (error.value == ENOSPC || error.value == EDQUOT) {
-            return fail(kExitFailed, "NO_SPACE", "cannot sync the file system of %s: %s", argv[0], errno_text(error));
-        }
-        return fail(kExitFailed, "IO_ERROR", "cannot sync the file system of %s: %s", argv[0], errno_text(error));
+        const Errno error = Errno::last();
+        const char* code = error.value == ENOSPC || error.value == EDQUOT ? "NO_SPACE" : "IO_ERROR";
+        return fail(kExitFailed, code, "cannot sync the file system of %s: %s", name, errno_text(error));
     }
     return kExitOk;
 }

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { enginePath } from '../core/engine-path.js';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
 
 /** What this control plane speaks: docs/protocols/control.md, docs/formats. */
@@ -15,13 +15,6 @@ export interface EngineVersion {
   readonly version: string;
   /** The form of the state that it can take over; null: it takes none. */
   readonly stateVersion: number | null;
-}
-
-/** Where the engine is: TEMPLATEFS_ENGINE, or what `npm run build` makes in this package. */
-export function enginePath(): string {
-  const named = process.env['TEMPLATEFS_ENGINE'];
-  if (named !== undefined && named !== '') return named;
-  return fileURLToPath(new URL('../../build/Release/templatefs-engine', import.meta.url));
 }
 
 /** Checks the line that `templatefs-engine --version` prints. @throws ENGINE_MISMATCH */

@@ -10,7 +10,7 @@ import { writeLinkSummary } from '../dedup/link-summary.js';
 import type { LinkedFiles } from '../dedup/linked-files.js';
 import { scanPrivateAreas, type ScanRecord } from '../engine/scan.js';
 import { parseObjectId } from '../store/object-id.js';
-import { syncFileSystem } from '../store/sync-file-system.js';
+import { FileSystemWrites } from '../store/file-system-writes.js';
 import { makeFolder } from '../store/write-file-durably.js';
 import { TreeReader } from '../store/tree-reader.js';
 import { containerAreaState, type AreaState } from './area-state.js';
@@ -101,6 +101,7 @@ export class LinkRun {
     // Objects that nothing refers to yet must stay until the links are there: docs/invariants/garbage.md, rule 4.
     locks.hold(await lock(this.#context, { name: 'store', what: 'the store', mode: 'shared' }));
     const known = await this.#knownObjects();
+    using writes = FileSystemWrites.begin(this.#context.paths.privateAreas);
     try {
       const looked = await this.#lookAtAll();
       for (const { objects } of looked) addLinked(known, objects);
@@ -116,7 +117,7 @@ export class LinkRun {
         ...(this.#options.dryRun !== undefined && { dryRun: this.#options.dryRun }),
         ...(this.#options.hashBits !== undefined && { hashBits: this.#options.hashBits }),
       });
-      if (this.#options.dryRun !== true) await this.#finish(looked, linked);
+      if (this.#options.dryRun !== true) await this.#finish(looked, linked, writes);
       return { linked, unchanged: looked.filter(({ isUnchanged }) => isUnchanged).length, skipped: looked.flatMap(({ skipped }) => skipped), failed: this.#failed };
     } finally {
       await this.#leaveAll();
@@ -124,9 +125,9 @@ export class LinkRun {
   }
 
   /** What is said to be done stays so, and its space is given back, whatever happens to the power. */
-  async #finish(looked: readonly Looked[], linked: LinkedFiles): Promise<void> {
+  async #finish(looked: readonly Looked[], linked: LinkedFiles, writes: FileSystemWrites): Promise<void> {
     const { paths } = this.#context;
-    const syncing = linked.adoptedFiles + linked.mergedFiles > 0 ? syncFileSystem(paths.privateAreas) : Promise.resolve();
+    const syncing = linked.adoptedFiles + linked.mergedFiles > 0 ? writes.sync() : Promise.resolve();
     const failure = syncing.then(() => undefined, (error: unknown) => ({ error }));
     await this.#keepTotals(linked);
     this.#keepSums(looked, linked);

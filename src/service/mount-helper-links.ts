@@ -1,7 +1,8 @@
 import { lstatSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { TemplatefsError, errnoOf } from '../core/errors.js';
-import { enginePath, findEngine } from '../engine/engine-binary.js';
+import { enginePath } from '../core/engine-path.js';
+import { findEngine } from '../engine/engine-binary.js';
 import { requireRoot } from './context.js';
 
 /** `mount -t templatefs` and `mount -t fuse.templatefs`, which is the type that /proc/mounts shows. */

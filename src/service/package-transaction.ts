@@ -5,7 +5,7 @@ import { TemplatefsError } from '../core/errors.js';
 import { controlRequest } from '../engine/control-client.js';
 import { settledEngineState } from '../engine/engine-state.js';
 import type { PackageChange } from '../packages/package-manager.js';
-import { syncFileSystem } from '../store/sync-file-system.js';
+import { FileSystemWrites } from '../store/file-system-writes.js';
 import { changedPaths, fingerprints } from './area-fingerprint.js';
 import { openForWriting, type ServiceContext } from './context.js';
 import { lockSubject } from './find-record.js';
@@ -47,17 +47,20 @@ export class PackageTransaction {
   readonly #context: ServiceContext;
   readonly #container: string;
   readonly #journal: number;
+  readonly #writes: FileSystemWrites;
 
-  private constructor(context: ServiceContext, container: string, begun: { id: number; journal: number }) {
+  private constructor(context: ServiceContext, container: string, begun: { id: number; journal: number }, writes: FileSystemWrites) {
     this.#context = context;
     this.#container = container;
     this.id = begun.id;
     this.#journal = begun.journal;
+    this.#writes = writes;
   }
 
   /** @throws BUSY, NO_SPACE, STORE_NOT_WRITABLE, INTERRUPTED; FAILED when one before cannot be undone */
   static async begin(context: ServiceContext, options: BeginOptions): Promise<PackageTransaction> {
     const { container } = options;
+    const writes = FileSystemWrites.begin(context.paths.privateArea(container));
     const begun = await (async () => {
       using opened = await openForWriting(context);
       using locks = new HeldLocks();
@@ -69,14 +72,18 @@ export class PackageTransaction {
         });
       }
       return opened.catalog.beginTransaction({ container, operation: options.operation, request: JSON.stringify(options.request) }, leastId(context, container));
-    })();
-    const transaction = new PackageTransaction(context, container, begun);
+    })().catch((error: unknown) => {
+      writes[Symbol.dispose]();
+      throw error;
+    });
+    const transaction = new PackageTransaction(context, container, begun, writes);
     try {
       await snapshotContainer({ ...context, waitMs: PATIENCE_MS }, { container, id: transactionSnapshot(begun.id), purpose: 'transaction', comment: options.operation });
       return transaction;
     } catch (error) {
       // If that fails, too, the journal's entry stays, and the next command does it.
       await transaction.#locked((own, catalog) => transaction.#giveUp(own, catalog)).catch(() => undefined);
+      writes[Symbol.dispose]();
       throw error;
     }
   }
@@ -91,7 +98,8 @@ export class PackageTransaction {
     const found = await settledEngineState(paths, this.#container);
     if (found.state === 'mounted') await controlRequest(paths.controlSocket(this.#container), ['sync'], { timeoutMs: 120_000 });
     // Package managers were told not to wait for each file.
-    await syncFileSystem(paths.privateArea(this.#container));
+    using writes = this.#writes;
+    await writes.sync();
     const written = changedPaths(await fingerprints(this.#context, `${this.#container}@${transactionSnapshot(this.id)}`), await fingerprints(this.#context, this.#container));
     await this.#end((catalog) => {
       catalog.setTransaction(this.id, { state: 'done', changes: JSON.stringify(changes), paths: JSON.stringify(written), ended: new Date().toISOString() });
@@ -103,6 +111,7 @@ export class PackageTransaction {
 
   /** Undoes it. Nobody may use the root of a stopped container any more. */
   async rollBack(): Promise<void> {
+    this.#writes[Symbol.dispose]();
     await this.#locked(async (context, catalog) => {
       const transaction = catalog.transactions(this.#container).find(({ id }) => id === this.id);
       if (transaction !== undefined) await undoTransaction(context, catalog, transaction);

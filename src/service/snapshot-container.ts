@@ -9,7 +9,7 @@ import { checkSnapshotId } from '../core/names.js';
 import type { StorePaths } from '../core/store-paths.js';
 import { copyArea, exchangeFolders } from '../engine/copy-area.js';
 import { settledEngineState } from '../engine/engine-state.js';
-import { syncFileSystem } from '../store/sync-file-system.js';
+import { syncFileSystem } from '../store/file-system-writes.js';
 import { makeFolder, syncFolder, writeFileDurably } from '../store/write-file-durably.js';
 import { lock, type ServiceContext } from './context.js';
 import { findTemplate, lockSubject } from './find-record.js';

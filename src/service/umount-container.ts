@@ -3,7 +3,7 @@ import { cleanDeadEngine, detachMount, removeRunFiles, waitForEnd } from '../eng
 import { controlRequest } from '../engine/control-client.js';
 import { hasEngineName, settledEngineState, type EngineFile } from '../engine/engine-state.js';
 import { isEngineMount, readMounts } from '../engine/mount-table.js';
-import { syncFileSystem } from '../store/sync-file-system.js';
+import { FileSystemWrites } from '../store/file-system-writes.js';
 import { lock, type ServiceContext } from './context.js';
 import { removeDefaultRoot } from './default-root.js';
 import { holdContainer } from './hold-container.js';
@@ -48,6 +48,8 @@ export async function umountLocked(context: ServiceContext, name: string, force:
     context.onNotice?.(`cleared away what was left of an earlier mount of ${name}: ${found.reason}`);
     return false;
   }
+  // From before the engine writes what it has left: nobody else asks it what of that failed.
+  using writes = FileSystemWrites.begin(paths.privateArea(name));
   // The control socket lies in run/<ct>/: it must stay reachable until the engine has ended.
   try {
     await controlRequest(paths.controlSocket(name), force ? ['stop', 'force'] : ['stop'], { timeoutMs: STOP_TIMEOUT_MS });
@@ -74,7 +76,7 @@ export async function umountLocked(context: ServiceContext, name: string, force:
   }
   await detachMount(found.engine.mountpoint, found.engine.connection);
   // An engine that ends by itself has done so; here it is for the one that had to be ended, and for its error.
-  await syncFileSystem(paths.privateArea(name));
+  await writes.sync();
   removeRunFiles(paths, name);
   removeDefaultRoot(paths, name);
   return true;

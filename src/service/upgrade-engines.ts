@@ -1,7 +1,8 @@
 import { realpathSync } from 'node:fs';
 import { HeldLocks } from '../catalog/lock.js';
 import { TemplatefsError } from '../core/errors.js';
-import { askVersion, enginePath, type EngineVersion } from '../engine/engine-binary.js';
+import { enginePath } from '../core/engine-path.js';
+import { askVersion, type EngineVersion } from '../engine/engine-binary.js';
 import { settledEngineState } from '../engine/engine-state.js';
 import { upgradeEngine } from '../engine/upgrade-engine.js';
 import { openForWriting, type OpenCatalog, type ServiceContext } from './context.js';

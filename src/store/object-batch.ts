@@ -5,13 +5,13 @@ import type { StorePaths } from '../core/store-paths.js';
 import { BufferPool } from './buffer-pool.js';
 import { linkContents, type CommittedObjects, type StagedContents } from './commit-objects.js';
 import { SumList } from './content-sums.js';
+import { FileSystemWrites } from './file-system-writes.js';
 import { FULL_HASH_BITS } from './fingerprint.js';
 import { namesIn } from './folder-names.js';
 import { objectWorkers, responseError, type ObjectWorker } from './object-workers.js';
 import { ScrubPace } from './scrub-pace.js';
 import { shareFiles } from './share-files.js';
 import { createStagingFolder } from './staging.js';
-import { syncFileSystem } from './sync-file-system.js';
 import type { BatchPlace, FileBelow, HashedContent, WorkerRequest, WorkerResponse } from './worker-messages.js';
 
 /** Bytes of one message to a thread. Larger ones gain nothing more, smaller ones cost up to a fifth. */
@@ -87,6 +87,7 @@ let streams = 0;
 export class ObjectBatch {
   readonly #paths: StorePaths;
   readonly #place: BatchPlace;
+  readonly #writes: FileSystemWrites;
   readonly #maxNewBytes: number;
   readonly #workers = objectWorkers();
   readonly #buffers = new BufferPool(this.#workers.length * BUFFERS_PER_WORKER, BUFFER_BYTES);
@@ -102,9 +103,10 @@ export class ObjectBatch {
   #failure: unknown;
   #ended = false;
 
-  private constructor(paths: StorePaths, place: BatchPlace, maxNewBytes: number) {
+  private constructor(paths: StorePaths, place: BatchPlace, writes: FileSystemWrites, maxNewBytes: number) {
     this.#paths = paths;
     this.#place = place;
+    this.#writes = writes;
     this.#maxNewBytes = maxNewBytes;
   }
 
@@ -122,7 +124,7 @@ export class ObjectBatch {
       mendOnly: options.mendOnly,
     };
     const maxNewBytes = options.maxNewBytes ?? (await freeBytes(staging)) - RESERVE_BYTES;
-    return new ObjectBatch(paths, place, maxNewBytes);
+    return new ObjectBatch(paths, place, FileSystemWrites.begin(staging), maxNewBytes);
   }
 
   /** Contents added so far. */
@@ -249,9 +251,9 @@ export class ObjectBatch {
       this.#check();
       // One syncfs makes all contents durable before any has a name, the second makes the names durable. It also
       // covers objects that were found in the store: another process may have linked them a moment ago.
-      if (this.#stagedBytes > 0) await syncFileSystem(this.#place.staging);
+      if (this.#stagedBytes > 0) await this.#writes.sync();
       const committed = await linkContents(this.#place, this.#contents, used, this.#workers);
-      if (committed.objects.length > 0) await syncFileSystem(this.#place.objects);
+      if (committed.objects.length > 0) await this.#writes.sync();
       return committed;
     } catch (error) {
       throw this.#writeError(error);
@@ -267,6 +269,7 @@ export class ObjectBatch {
     await this.#settle();
     await Promise.allSettled(this.#workers.map((worker) => worker.request({ kind: 'forget', batch: this.#place.batch })));
     this.#ended = true;
+    this.#writes[Symbol.dispose]();
     // What cannot be removed is in nobody's way, and goes with the next import or collection.
     await rm(this.#place.staging, { recursive: true, force: true }).catch(() => undefined);
   }
@@ -332,8 +335,8 @@ export class ObjectBatch {
   #writeBack(): void {
     if (this.#writeback !== undefined || this.#stagedBytes - this.#writtenBackBytes < WRITEBACK_BYTES) return;
     this.#writtenBackBytes = this.#stagedBytes;
-    this.#writeback = syncFileSystem(this.#place.staging)
-      // The kernel tells of what it could not write only once: the sync of the commit would not hear of it.
+    this.#writeback = this.#writes.sync()
+      // It is told of what could not be written only once: the sync of the commit would not hear of it.
       .catch((error: unknown) => { this.#failure ??= error; })
       .finally(() => { this.#writeback = undefined; });
   }

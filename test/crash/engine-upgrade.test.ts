@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { errnoOf } from '../../src/core/errors.js';
-import { enginePath } from '../../src/engine/engine-binary.js';
+import { enginePath } from '../../src/core/engine-path.js';
 import { runOk } from '../support/run-program.js';
 import { buildRoot } from '../support/roots.js';
 import { useScratch } from '../support/scratch.js';
