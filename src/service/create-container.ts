@@ -46,7 +46,8 @@ export interface CreatedContainer {
 
 /**
  * Makes a container: a private area with nothing in it. Costs the same whatever the template's size. When this returns
- * the container is durable; when it fails nothing is left of it, unless it was `onPlaced` that failed.
+ * the container is durable; when it fails nothing is left of it, unless it had its name already: `onPlaced` failed, or the disk did not
+ * take the name. Then it is there, as `create` says when it is run again.
  *
  * @throws USAGE, TEMPLATE_NOT_FOUND, CONTAINER_EXISTS, BAD_TREE, BUSY, STORE_NOT_WRITABLE, NO_SPACE
  */
