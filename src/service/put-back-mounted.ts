@@ -1,5 +1,5 @@
 import { existsSync, lstatSync, mkdirSync, writeFileSync, type Stats } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { appsOf, withApps } from '../catalog/apps-of-container.js';
 import type { Catalog } from '../catalog/catalog.js';
 import { formatContainerFile, readContainerFile } from '../catalog/container-file.js';
@@ -53,14 +53,14 @@ function writeList(file: string, paths: readonly string[]): void {
   writeFileSync(file, Buffer.from(paths.map((path) => `${path}\0`).join(''), 'latin1'));
 }
 
-async function putBack(context: ServiceContext, options: PutBackOptions, changes: readonly PathChange[], clone: string): Promise<void> {
+async function putBack(context: ServiceContext, options: PutBackOptions, paths: readonly string[], clone: string): Promise<void> {
   const before = await enterContainer(context, clone);
   try {
     const lists = join(before.root, '.templatefs-paths');
     mkdirSync(lists);
-    const isThere = ([path]: PathChange): boolean => statusOf(before.root, path) !== undefined;
-    writeList(join(lists, 'remove'), changes.filter((change) => !isThere(change)).map(([path]) => path).reverse());
-    writeList(join(lists, 'copy'), changes.filter(isThere).map(([path]) => `.${path}`));
+    const isThere = (path: string): boolean => statusOf(before.root, path) !== undefined;
+    writeList(join(lists, 'remove'), paths.filter((path) => !isThere(path)).reverse());
+    writeList(join(lists, 'copy'), paths.filter(isThere).map((path) => `.${path}`));
     const programs = packagePrograms({ name: options.container, root: options.root, ids: options.ids, environment: {} });
     const answer = await programs.run({ script: PUT_BACK, input: before.root });
     if (answer.status !== 0) {
@@ -74,6 +74,13 @@ async function putBack(context: ServiceContext, options: PutBackOptions, changes
   }
 }
 
+/** Changed paths in order, and the folders that they lie in: those that are as they were are to stay so, with their times. */
+function withFolders(changes: readonly PathChange[], all: readonly PathChange[]): string[] {
+  const changed = new Set(all.map(([path]) => path));
+  const folders = new Set(changes.map(([path]) => dirname(path)).filter((folder) => !changed.has(folder)));
+  return [...folders, ...changes.map(([path]) => path)].sort();
+}
+
 /** The caller holds the container's lock. @returns how many paths were put back */
 export async function putBackMounted(context: ServiceContext, catalog: Catalog, options: PutBackOptions): Promise<number> {
   const snapshot = `${options.container}@${options.id}`;
@@ -84,7 +91,7 @@ export async function putBackMounted(context: ServiceContext, catalog: Catalog, 
     const journal = beginUnfinished(catalog, clone, created);
     try {
       await cloneLocked(context, catalog, { from: snapshot, name: clone, created });
-      await putBack(context, options, changes, clone);
+      await putBack(context, options, withFolders(changes, all), clone);
     } finally {
       // Its making may have failed when it had its name already.
       if (catalog.container(clone) !== undefined) await destroyTemporary(context, clone);

@@ -6,8 +6,8 @@ from package_stories import CONTAINERS, ends_of, environment, left_over, state, 
 from root_photo import differences
 from stores import Fault, check_error
 
-# What dpkg and apt leave or leave out when a call of their own fails that they take for unimportant.
-UNIMPORTANT = ('/var/lib/dpkg/tmp.ci', '/var/log/apt/history.log', '/var/log/apt/term.log')
+# What dpkg and apt leave or leave out when a call of their own fails that they take for unimportant: files of an older version, too.
+UNIMPORTANT = ('/usr/share/tool/only-', '/var/lib/dpkg/tmp.ci', '/var/log/apt/history.log', '/var/log/apt/term.log')
 
 
 class PackageCommand:

@@ -172,7 +172,7 @@ describe.each(['dnf', 'zypper'] as const)('%s', { timeout: 5 * MINUTE }, (manage
       await distribution.publish([await buildRpm(scratch.makeFolder('p'), newest('7'), { key })]);
       const file = distribution.repository.packageFile('sample', '7');
       flipByte(file, readFileSync(file).length - 20);
-      await refused(/sample-7-1\.noarch\.rpm is not the package that the signed metadata name/);
+      await refused(/sample-7-1\.noarch\.rpm is not the file that the signed metadata name/);
     });
 
     test('metadata that are not signed, or by somebody else, or by a key that has expired', async () => {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
-import { TemplatefsError } from '../../core/errors.js';
+import { errnoOf, storeWriteError, TemplatefsError } from '../../core/errors.js';
 import { decompress } from '../../store/decompress.js';
 import { publishDraft } from '../../store/draft-file.js';
 import { makeFolder, writeFileDurably } from '../../store/write-file-durably.js';
@@ -74,8 +74,9 @@ async function fetchEntry(host: PackageHost, repository: Repository, release: Re
 
 async function buildIndex(host: PackageHost, repository: Repository, release: ReleaseFile, entries: ReadonlyMap<string, ReleaseEntry>, file: string): Promise<void> {
   const draft = `${file}.tmp-${process.pid}`;
-  const writer = new PackageIndexWriter(draft);
+  let writer: PackageIndexWriter | undefined;
   try {
+    writer = new PackageIndexWriter(draft);
     for (const [component, entry] of entries) {
       const bytes = await fetchEntry(host, repository, release, entry);
       const decoder = new StringDecoder('utf8');
@@ -91,10 +92,18 @@ async function buildIndex(host: PackageHost, repository: Repository, release: Re
     // Before state.json names it: an index that is empty after a power loss would be taken for one that is there.
     publishDraft(draft, file);
   } catch (error) {
-    writer.abandon();
+    writer?.abandon();
     rmSync(draft, { force: true });
-    throw error;
+    throw indexError(error, file);
   }
+}
+
+/** SQLite has errors of its own for a disk that is full, or fails. */
+function indexError(error: unknown, file: string): unknown {
+  const code = errnoOf(error) ?? '';
+  const hasNoRoom = code.startsWith('SQLITE_FULL');
+  if (!hasNoRoom && !code.startsWith('SQLITE_IOERR')) return storeWriteError(error, file);
+  return storeWriteError(Object.assign(new Error(code, { cause: error }), { code: hasNoRoom ? 'ENOSPC' : 'EIO' }), file);
 }
 
 async function* oneBuffer(bytes: Buffer): AsyncGenerator<Buffer> {

@@ -67,7 +67,7 @@ export class PackageIndexWriter {
   constructor(file: string) {
     rmSync(file, { force: true });
     this.#database = new Database(file);
-    this.#database.pragma('journal_mode = OFF');
+    this.#database.pragma('journal_mode = MEMORY');
     this.#database.pragma('synchronous = OFF');
     this.#database.exec(SCHEMA);
     this.#insert = this.#database.prepare('INSERT INTO packages (component, name, version, arch, filename, size, sha256, needs, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)');
