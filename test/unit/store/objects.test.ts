@@ -3,6 +3,7 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, 
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import { enginePath } from '../../../src/core/engine-path.js';
 import { StorePaths } from '../../../src/core/store-paths.js';
 import { importTar } from '../../../src/store/import-tar.js';
 import { ObjectBatch } from '../../../src/store/object-batch.js';
@@ -51,10 +52,11 @@ describe('a batch', () => {
   it('fails where the disk failed while it was being filled: the kernel tells of that only once', async () => {
     const paths = temporaryStore();
     const folder = temporaryFolder();
-    const fail = `mkdir ${folder}/failed 2> /dev/null && { echo 'sync: error syncing: Input/output error' >&2; exit 1; }`;
-    writeFileSync(join(folder, 'sync'), `#!/bin/sh\n${fail}\nexec /bin/sync "$@"\n`, { mode: 0o755 });
+    const fail = `mkdir ${folder}/failed 2> /dev/null && { echo 'templatefs-engine: IO_ERROR: Input/output error' >&2; exit 1; }`;
+    const failingOnce = join(folder, 'engine');
+    writeFileSync(failingOnce, `#!/bin/sh\n${fail}\nexec ${enginePath()} "$@"\n`, { mode: 0o755 });
     onTestFinished(() => void vi.unstubAllEnvs());
-    vi.stubEnv('PATH', `${folder}:${process.env['PATH'] ?? ''}`);
+    vi.stubEnv('TEMPLATEFS_ENGINE', failingOnce);
     const batch = await ObjectBatch.open(paths);
     await expect(addStream(batch, 'x'.repeat(40 * 2 ** 20)).then(() => batch.commit())).rejects.toMatchObject({ code: 'IO_ERROR' });
     await batch.abandon();
@@ -201,7 +203,8 @@ async function importInProcess(paths: StorePaths, options: { built: string; offs
   const file = join(temporaryFolder(), 'a.tar');
   writeFileSync(file, archive(...parts));
   const script = join(options.built, 'run.js');
-  const child: ChildProcess = fork(script, [paths.store, file, String(options.hashBits)], { execArgv: [] });
+  const env = { ...process.env, TEMPLATEFS_ENGINE: enginePath() };
+  const child: ChildProcess = fork(script, [paths.store, file, String(options.hashBits)], { execArgv: [], env });
   const [tree, code] = await Promise.all([
     new Promise<string>((resolve) => child.once('message', (message) => { resolve(message as string); })),
     new Promise((resolve) => child.once('exit', resolve)),
