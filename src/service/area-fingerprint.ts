@@ -16,6 +16,11 @@ function fingerprint(record: ScanRecord): string {
   return kind === 'dir' ? `${kind} ${owner}` : `${kind} ${owner} ${record.inode} ${record.sizeBytes} ${record.mtimeSeconds}.${record.mtimeNanoseconds}`;
 }
 
+/** Whether a fingerprint is that of a folder. */
+export function isFolder(print: string): boolean {
+  return print.startsWith('dir ');
+}
+
 /** Of all entries of a private area, or of a snapshot `CT@ID`. Paths are raw: one character a byte. */
 export async function fingerprints(context: ServiceContext, area: string): Promise<Fingerprints> {
   // What was written a moment ago is still in the kernel's cache of the mount.

@@ -6,7 +6,7 @@ import { formatContainerFile, readContainerFile } from '../catalog/container-fil
 import { TemplatefsError } from '../core/errors.js';
 import type { IdMaps } from '../core/id-map.js';
 import { writeFileDurably } from '../store/write-file-durably.js';
-import { changedPaths, fingerprints, type PathChange } from './area-fingerprint.js';
+import { changedPaths, fingerprints, isFolder, type Fingerprints, type PathChange } from './area-fingerprint.js';
 import { cloneLocked } from './clone-container.js';
 import type { ServiceContext } from './context.js';
 import { packagePrograms } from './package-programs.js';
@@ -74,24 +74,33 @@ async function putBack(context: ServiceContext, options: PutBackOptions, paths: 
   }
 }
 
-/** Changed paths in order, and the folders that they lie in: those that are as they were are to stay so, with their times. */
-function withFolders(changes: readonly PathChange[], all: readonly PathChange[]): string[] {
+/** Changed paths in order, and folders that are as they were and are to stay so, with their times. */
+function withFolders(changes: readonly PathChange[], all: readonly PathChange[], folders: readonly string[]): string[] {
   const changed = new Set(all.map(([path]) => path));
-  const folders = new Set(changes.map(([path]) => dirname(path)).filter((folder) => !changed.has(folder)));
-  return [...folders, ...changes.map(([path]) => path)].sort();
+  const unchanged = new Set([...changes.map(([path]) => dirname(path)), ...folders].filter((folder) => !changed.has(folder)));
+  return [...unchanged, ...changes.map(([path]) => path)].sort();
+}
+
+/**
+ * The folders that a container has of its own, and so their times: what was made and removed again in them shows in nothing else. Not for
+ * a part of its changes: what something else did in a folder is then not undone.
+ */
+function foldersToPutBack(now: Fingerprints, paths: ReadonlySet<string> | undefined): string[] {
+  return paths === undefined ? [...now].filter(([path, is]) => isFolder(is) && !COVERED.test(path)).map(([path]) => path) : [];
 }
 
 /** The caller holds the container's lock. @returns how many paths were put back */
 export async function putBackMounted(context: ServiceContext, catalog: Catalog, options: PutBackOptions): Promise<number> {
   const snapshot = `${options.container}@${options.id}`;
-  const all = changedPaths(await fingerprints(context, snapshot), await fingerprints(context, options.container));
+  const now = await fingerprints(context, options.container);
+  const all = changedPaths(await fingerprints(context, snapshot), now);
   const changes = all.filter(([path]) => !COVERED.test(path) && options.paths?.has(path) !== false);
   if (changes.length > 0) {
     const [clone, created] = [temporaryName(), new Date().toISOString()];
     const journal = beginUnfinished(catalog, clone, created);
     try {
       await cloneLocked(context, catalog, { from: snapshot, name: clone, created });
-      await putBack(context, options, withFolders(changes, all), clone);
+      await putBack(context, options, withFolders(changes, all, foldersToPutBack(now, options.paths)), clone);
     } finally {
       // Its making may have failed when it had its name already.
       if (catalog.container(clone) !== undefined) await destroyTemporary(context, clone);
@@ -99,7 +108,7 @@ export async function putBackMounted(context: ServiceContext, catalog: Catalog, 
       if (!existsSync(context.paths.privateArea(clone))) catalog.endJournal(journal);
     }
   }
-  const [now, then] = [readContainerFile(context.paths.containerFile(options.container)), readContainerFile(context.paths.containerFile(snapshot))];
-  if (now !== undefined && then !== undefined) writeFileDurably(context.paths.containerFile(options.container), formatContainerFile(withApps(now, appsOf(then))));
+  const [is, was] = [readContainerFile(context.paths.containerFile(options.container)), readContainerFile(context.paths.containerFile(snapshot))];
+  if (is !== undefined && was !== undefined) writeFileDurably(context.paths.containerFile(options.container), formatContainerFile(withApps(is, appsOf(was))));
   return changes.length;
 }

@@ -112,7 +112,7 @@ const pulling = (tag: string): string => `ctr images pull --plain-http --snapsho
 describe('an image of many layers', () => {
   test('unpack, run, diff, commit, remove', { timeout: 300_000 }, async () => {
     begin();
-    const [seen, wanted] = [scratch.path('seen'), scratch.path('wanted')];
+    const [seen, wanted, looked] = [scratch.path('seen'), scratch.path('wanted'), scratch.path('looked')];
     const lines = await scripts.lines(
       `start
       ctr images import --snapshotter templatefs ${archive} > /dev/null
@@ -135,13 +135,17 @@ describe('an image of many layers', () => {
       ctr containers delete --keep-snapshot r2
       ctr snapshots --snapshotter templatefs commit my-layer r2
       ctr snapshots --snapshotter templatefs info my-layer | grep Kind
-      ctr snapshots --snapshotter templatefs view look my-layer > /dev/null
-      cat $(ctr snapshots --snapshotter templatefs mounts /x look | sed 's/.*bind \\(\\S*\\) .*/\\1/')/root/made
-      # Nothing refers to them: a collection may have come first.
-      ctr snapshots --snapshotter templatefs rm look 2>/dev/null || :
-      ctr snapshots --snapshotter templatefs rm my-layer 2>/dev/null || :
+      # Nothing refers to a view: a collection may take it before it is looked at.
+      look() {
+        ctr snapshots --snapshotter templatefs view look my-layer
+        cp "$(ctr snapshots --snapshotter templatefs mounts /x look | sed 's/.*bind \\(\\S*\\) .*/\\1/')/root/made" ${looked}
+      }
+      until_true look
+      cat ${looked}
+      until_true 'remove_snapshot look'
+      until_true 'remove_snapshot my-layer'
       ctr images rm --sync ${image}:web > /dev/null
-      until_true all_gone
+      until_gone
       roots
       stop_all >&2`,
       'stop_all',
@@ -192,7 +196,7 @@ describe('many at once', () => {
       for n in 0 7 19; do ctr_run ${image}:n$n r$n /bin/cat /number; done
       for n in ${numbers}; do ctr images rm ${image}:n$n > /dev/null; done
       ctr images rm --sync ${image}:n0 > /dev/null 2>&1 || :
-      until_true all_gone
+      until_gone
       stop_all >&2
       templatefs gc > /dev/null
       find $TEMPLATEFS_STORE/objects -type f | wc -l`,
@@ -245,7 +249,7 @@ describe('killed in the middle', () => {
       ctr images rm --sync ${image}:n0 > /dev/null
       # A pull that containerd's end has cut short keeps what it had for a day.
       for lease in $(ctr leases ls -q); do ctr leases rm --sync $lease > /dev/null; done
-      until_true all_gone
+      until_gone
       stop_all >&2`,
       'stop_all',
       SCRIPT_MS,

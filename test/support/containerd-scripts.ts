@@ -43,11 +43,20 @@ export function containerdScripts(scratch: Scratch, store: TestStore): RuntimeSc
       # A collection of containerd's own; one that met a snapshotter that was just killed is not repeated by itself, and looks only at
       # snapshotters of which something was removed since.
       collect() {
-        ctr snapshots --snapshotter templatefs prepare probe && ctr snapshots --snapshotter templatefs rm probe || :
+        ctr snapshots --snapshotter templatefs prepare probe || :
+        ctr snapshots --snapshotter templatefs rm probe || :
         ctr leases rm --sync "$(ctr leases create)"
       }
       # Until neither containerd nor the store knows of a snapshot.
       all_gone() { collect; [ -z "$(ctr snapshots --snapshotter templatefs ls | tail -n +2)" ] && ! ls $TEMPLATEFS_STORE/private $TEMPLATEFS_STORE/templates | grep -q 'containerd-[0-9]'; }
+      # Nothing refers to these: a collection may have come first.
+      remove_snapshot() { ctr snapshots --snapshotter templatefs rm $1; ! ctr snapshots --snapshotter templatefs info $1; }
+      until_gone() {
+        ( until_true all_gone ) || {
+          { collect; ctr snapshots --snapshotter templatefs ls; ls $TEMPLATEFS_STORE/private $TEMPLATEFS_STORE/templates; tail -n 20 $run_folder/snapshotter.log $run_folder/containerd.log; } >&2
+          exit 9
+        }
+      }
       stop_all() {
         for id in $(ctr tasks ls -q 2>/dev/null); do ctr tasks kill -s KILL $id || :; ctr tasks delete --force $id || :; done
         kill_and_wait TERM \${containerd_pid:-0}
