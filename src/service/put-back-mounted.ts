@@ -20,7 +20,8 @@ import { enterContainer, leaveContainer } from './use-container.js';
  * whatever links the container makes meanwhile lead nowhere but into itself.
  */
 
-/** What goes, deepest first; a folder in which the container has put something else stays. Then an archive of what comes back. */
+/** What goes, deepest first; a folder in which the container has put something else stays. Then an archive of what comes back. The time of / is told: the lists
+ * lie in the root that is copied. */
 const PUT_BACK = `set -e
 before=/run/templatefs
 list=$before/.templatefs-paths
@@ -28,6 +29,7 @@ xargs -0 -r rm -df -- < $list/remove 2>/dev/null || true
 [ -s $list/copy ] || exit 0
 tar --directory $before --create --format=posix --xattrs --xattrs-include='*' --acls --numeric-owner --no-recursion --null --files-from $list/copy \\
   | tar --directory / --extract --preserve-permissions --xattrs --xattrs-include='*' --acls --numeric-owner
+[ -z "$1" ] || touch -m --date="$1" /
 `;
 
 export interface PutBackOptions {
@@ -48,6 +50,13 @@ function statusOf(root: string, path: string): Stats | undefined {
   return lstatSync(Buffer.concat([Buffer.from(root), Buffer.from(path, 'latin1')]), { throwIfNoEntry: false });
 }
 
+/** As touch(1) reads it. */
+function sinceEpoch(nanoseconds: bigint): string {
+  const second = 1_000_000_000n;
+  const part = ((nanoseconds % second) + second) % second;
+  return `@${(nanoseconds - part) / second}.${String(part).padStart(9, '0')}`;
+}
+
 /** Paths are in order, so that parents come before children; NUL stands after each. */
 function writeList(file: string, paths: readonly string[]): void {
   writeFileSync(file, Buffer.from(paths.map((path) => `${path}\0`).join(''), 'latin1'));
@@ -56,13 +65,14 @@ function writeList(file: string, paths: readonly string[]): void {
 async function putBack(context: ServiceContext, options: PutBackOptions, paths: readonly string[], clone: string): Promise<void> {
   const before = await enterContainer(context, clone);
   try {
+    const { mtimeNs } = lstatSync(before.root, { bigint: true });
     const lists = join(before.root, '.templatefs-paths');
     mkdirSync(lists);
     const isThere = (path: string): boolean => statusOf(before.root, path) !== undefined;
     writeList(join(lists, 'remove'), paths.filter((path) => !isThere(path)).reverse());
     writeList(join(lists, 'copy'), paths.filter(isThere).map((path) => `.${path}`));
     const programs = packagePrograms({ name: options.container, root: options.root, ids: options.ids, environment: {} });
-    const answer = await programs.run({ script: PUT_BACK, input: before.root });
+    const answer = await programs.run({ script: PUT_BACK, input: before.root, arguments: [paths.includes('/') ? sinceEpoch(mtimeNs) : ''] });
     if (answer.status !== 0) {
       throw new TemplatefsError('FAILED', `${options.container} could not be put back while it is mounted: ${answer.errors.split('\n')[0] ?? ''}`, {
         hint: `stop it and unmount it (templatefs umount ${options.container}); the next command then puts it back`,
