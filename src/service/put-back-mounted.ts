@@ -20,8 +20,10 @@ import { enterContainer, leaveContainer } from './use-container.js';
  * whatever links the container makes meanwhile lead nowhere but into itself.
  */
 
-/** What goes, deepest first; a folder in which the container has put something else stays. Then an archive of what comes back. The time of / is told: the lists
- * lie in the root that is copied. */
+/**
+ * What goes, deepest first; a folder in which the container has put something else stays. Then an archive of what comes back. The time of /
+ * is told: the lists lie in the root that is copied.
+ */
 const PUT_BACK = `set -e
 before=/run/templatefs
 list=$before/.templatefs-paths
