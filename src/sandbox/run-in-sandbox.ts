@@ -4,6 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { constants as fsConstants } from 'node:fs';
 import { lstat, open, readdir, readFile, readlink, statfs, unlink } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { Socket } from 'node:net';
@@ -73,6 +74,7 @@ function hostRoot(ranges: readonly IdRange[]): number {
 
 /** Not in Node.js's constants; the same on all Linux architectures that it runs on. */
 const O_CLOEXEC = 0o2000000;
+const O_TMPFILE = 0o20000000 | fsConstants.O_DIRECTORY;
 
 const PASSED_ON = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 
@@ -162,8 +164,13 @@ async function listInheritedFds(): Promise<number[]> {
   return fds;
 }
 
-/** An unnamed file: what is written to it can be read as long as it is open. */
+/** An unnamed file: what is written to it can be read as long as it is open. A named one at first only where the file system has no O_TMPFILE. */
 async function openScratchFile(): Promise<FileHandle> {
+  try {
+    return await open(tmpdir(), O_TMPFILE | fsConstants.O_RDWR | fsConstants.O_EXCL, 0o600);
+  } catch (error) {
+    if (!['ENOTSUP', 'EISDIR'].includes(errnoOf(error) ?? '')) throw error;
+  }
   const path = join(tmpdir(), `templatefs-sandbox-${process.pid}-${randomUUID()}`);
   const file = await open(path, 'wx+', 0o600);
   await unlink(path);
